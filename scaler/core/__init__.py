@@ -1,0 +1,1 @@
+"""The decision, sans-IO: no clock, no network, no logging; everything else feeds it or carries it out."""

@@ -1,0 +1,111 @@
+"""Arrival rate from readings of a queue: what repeats is a rate, what came once is a backlog.
+
+Brokers without counters show levels only, so arrivals are inferred: what the unfinished work
+grew by, plus what must have been finished meanwhile (busy slots ÷ service time). The sums
+telescope, so noise in single readings doesn't accumulate; single buckets may be negative.
+
+Two views, because a dump must not be counted twice (as backlog that waits and as a rate
+that goes on) while a ramp must be seen within half a minute:
+
+- slow: arrivals of the last 5 min that no longer wait, per second. A dump of 4,000 adds
+  nothing at first and at most 13/s when it has been worked off.
+- fast: what arrived in at least four of the last six 5 s buckets. A dump fills one or two
+  buckets and leaves it at 0; a sustained flow shows after 20 s. It counts only where it rises
+  above the slow view by more than three standard deviations of a Poisson process, so that
+  noise doesn't become pods.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+BUCKET_SECONDS = 5.0
+SLOW_SECONDS = 300.0
+#: Six buckets; the third lowest is reached or exceeded in four of them.
+FAST_BUCKETS = 6
+FAST_RANK = 2
+#: Longer without a reading, and the difference says nothing about a rate any more.
+GAP_SECONDS = 15.0
+#: Below this the control limit isn't narrowed further: ten arrivals in 100 s are no trend.
+LEAST_RATE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """Memory of the estimator: arrivals per bucket (start of bucket, messages), oldest first."""
+
+    read_at: float | None = None
+    unfinished: float = 0.0
+    #: Busy slots; None where they can't be seen.
+    running: float | None = None
+    buckets: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Messages per second, and which view they come from."""
+
+    value: float
+    view: str
+
+
+def observe(
+    memory: Arrivals, *, at: float, unfinished: float, running: float | None, service_time: float
+) -> Arrivals:
+    """The memory after a reading.
+
+    Args:
+        memory: before the reading.
+        at: seconds since the epoch; a reading no newer than the last changes nothing.
+        unfinished: messages that wait or run.
+        running: busy slots; None where they can't be seen (the rate is then a lower bound, and
+            a reading that sees them isn't compared with one that doesn't).
+        service_time: seconds.
+    """
+    if memory.read_at is not None and at <= memory.read_at:
+        return memory
+    buckets = memory.buckets
+    comparable = (memory.running is None) == (running is None)
+    if memory.read_at is not None and comparable and at - memory.read_at <= GAP_SECONDS:
+        span = at - memory.read_at
+        before = memory.running or 0.0
+        finished = (before + (running or 0.0)) / 2 * span / service_time
+        grown = unfinished - memory.unfinished
+        # No more can have finished at once than was running; a larger fall is a purge or an expiry.
+        # Where running tasks can't be seen, every fall may be one that started.
+        least = -math.inf if running is None else -max(before, finished)
+        arrived = max(grown + finished, least)
+        start = math.floor(at / BUCKET_SECONDS) * BUCKET_SECONDS
+        if buckets and buckets[-1][0] == start:
+            buckets = (*buckets[:-1], (start, buckets[-1][1] + arrived))
+        else:
+            buckets = (*buckets, (start, arrived))
+    oldest = at - SLOW_SECONDS
+    return replace(
+        memory,
+        read_at=at,
+        unfinished=unfinished,
+        running=running,
+        buckets=tuple(bucket for bucket in buckets if bucket[0] > oldest),
+    )
+
+
+def slow_rate(memory: Arrivals, waiting: float) -> float:
+    """Arrivals of the last 5 min that no longer wait, per second."""
+    return max(0.0, sum(count for _, count in memory.buckets) - waiting) / SLOW_SECONDS
+
+
+def fast_rate(memory: Arrivals) -> float:
+    """What arrived in at least four of the last six full or present buckets, per second."""
+    if memory.read_at is None:
+        return 0.0
+    newest = math.floor(memory.read_at / BUCKET_SECONDS) * BUCKET_SECONDS
+    counts = dict(memory.buckets)
+    recent = sorted(counts.get(newest - (1 + i) * BUCKET_SECONDS, 0.0) for i in range(FAST_BUCKETS))
+    return max(0.0, recent[FAST_RANK]) / BUCKET_SECONDS
+
+
+def rate(memory: Arrivals, waiting: float) -> Rate:
+    """The arrival rate to size for."""
+    slow, fast = slow_rate(memory, waiting), fast_rate(memory)
+    noise = math.sqrt(max(slow, LEAST_RATE) / (FAST_BUCKETS * BUCKET_SECONDS))
+    return Rate(fast, "last 30 s, rising") if fast > slow + 3 * noise else Rate(slow, "last 5 min")

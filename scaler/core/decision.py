@@ -1,0 +1,89 @@
+"""What a tick decides, and why: plain values that survive JSON and name every number that mattered."""
+
+import json
+from dataclasses import dataclass, fields
+from hashlib import blake2b
+from typing import Any, Literal, Self
+
+Quality = Literal["fresh", "hold", "blind"]
+#: What kept the replicas from following the recommendation; "none" where they did.
+Bound = Literal[
+    "none",
+    "min",
+    "max",
+    "scale-up-policy",
+    "scale-up-window",
+    "scale-down-policy",
+    "scale-down-window",
+    "deadband",
+    "data",
+    "recovery",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One opinion on how many replicas are needed, with the arithmetic that led to it."""
+
+    name: str
+    #: Replicas, before rounding up; None where the term can't be known or doesn't apply.
+    replicas: float | None
+    #: The sum in words and numbers, for people.
+    formula: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome of one tick for one worker class. Times are seconds since the epoch."""
+
+    policy: str
+    worker_class: str
+    decided_at: float
+    desired: int
+    previous: int
+    recommendation: int
+    active: bool
+    active_because: str
+    quality: Quality
+    #: Why the data is not fresh, or what is worth knowing about it; empty when all is well.
+    quality_reasons: tuple[str, ...]
+    terms: tuple[Term, ...]
+    #: Name of the term that gave the recommendation.
+    winner: str
+    limit: Bound
+    limit_detail: str
+    #: When the replicas may next move towards the recommendation, if it stays as it is.
+    next_step_at: float | None
+    sampled_at: float | None
+    ready: int | None
+    running: tuple[int, int] | None
+    backlog: tuple[int, int] | None
+    #: Parts of the picture that this broker path can't show, each with its remedy.
+    gaps: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """Twelve hex digits that are equal for equal decisions, on every replica of the service."""
+        return blake2b(self.to_json().encode(), digest_size=6).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping, keys in a fixed order."""
+        data = {field.name: getattr(self, field.name) for field in fields(self)}
+        data["terms"] = [
+            {"name": term.name, "replicas": term.replicas, "formula": term.formula} for term in self.terms
+        ]
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
+
+    def to_json(self) -> str:
+        """Compact JSON, the same bytes for the same decision."""
+        return json.dumps(self.to_dict(), separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`; unknown keys are ignored so that versions can be mixed."""
+        known = {field.name: data[field.name] for field in fields(cls) if field.name in data}
+        known["terms"] = tuple(Term(**term) for term in data["terms"])
+        for name in ("quality_reasons", "gaps", "running", "backlog"):
+            if known.get(name) is not None:
+                known[name] = tuple(known[name])
+        return cls(**known)

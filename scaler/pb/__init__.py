@@ -1,0 +1,1 @@
+"""Generated from proto/ by scripts/generate-proto.sh; committed so that a checkout runs as it is."""

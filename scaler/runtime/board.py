@@ -1,0 +1,83 @@
+"""The latest decisions, for everyone who answers questions.
+
+Handlers read one immutable `Snapshot`; asking never changes anything. The decider replaces the
+whole snapshot at each tick, so GetMetrics and IsActive of one poll speak of the same decision.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from scaler.core.decision import Decision
+from scaler.core.policy import ScalingPolicy
+
+Key = tuple[str, str]
+"""(policy name, worker class)"""
+
+
+class UnknownClassError(LookupError):
+    """The asked policy or worker class isn't loaded; the text names the key and the known values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What is known at one tick. A class without a decision has never been decided."""
+
+    #: Seconds since the epoch; 0 before the first tick.
+    taken_at: float = 0.0
+    policies: Mapping[str, ScalingPolicy] = field(default_factory=dict)
+    decisions: Mapping[Key, Decision] = field(default_factory=dict)
+
+    def find(self, worker_class: str, policy: str | None = None) -> Key:
+        """The key of a worker class. The policy may be left out while only one is loaded.
+
+        Raises:
+            UnknownClassError: no such policy or class, or the policy is needed and missing.
+        """
+        if policy is None:
+            if len(self.policies) != 1:
+                raise UnknownClassError(f"policy is missing; known policies: {_listed(self.policies)}")
+            policy = next(iter(self.policies))
+        loaded = self.policies.get(policy)
+        if loaded is None:
+            raise UnknownClassError(f"unknown policy {policy!r}; known policies: {_listed(self.policies)}")
+        if worker_class not in loaded.spec.workers:
+            known = _listed(loaded.spec.workers)
+            raise UnknownClassError(f"unknown workerClass {worker_class!r}; policy {policy!r} has: {known}")
+        return policy, worker_class
+
+
+def _listed(names: Mapping[str, object]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+class Board:
+    """Holds the snapshot and wakes those who wait for the next one."""
+
+    def __init__(self) -> None:
+        self._snapshot = Snapshot()
+        self._changed = asyncio.Event()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The newest snapshot."""
+        return self._snapshot
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is anything honest to answer: policies are loaded and a tick has passed.
+
+        Brokers don't matter here: an outage must not take the service out of its endpoints.
+        """
+        return self._snapshot.taken_at > 0
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Replace the snapshot and wake every waiter."""
+        self._snapshot = snapshot
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def next(self) -> Snapshot:
+        """Wait for the snapshot after the present one."""
+        await self._changed.wait()
+        return self._snapshot

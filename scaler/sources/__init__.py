@@ -1,0 +1,1 @@
+"""Where observations come from. One protocol, one contract test, three implementations."""

@@ -1,0 +1,45 @@
+"""Support for tests, benchmarks and load tests; nothing in the service imports it.
+
+It is part of the package because tests run with `--import-mode=importlib` and so can't
+import each other, and because whoever embeds the scaler may want the same tools.
+"""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+Value = TypeVar("Value")
+
+#: Seconds between two looks at a condition: far below what a test notices, and 50 looks/s cost nothing.
+POLL_INTERVAL = 0.02
+
+
+async def wait_until(
+    predicate: Callable[[], Value | Awaitable[Value]], *, timeout: float = 10.0, description: str
+) -> Value:
+    """Wait until `predicate()` (or what it awaits) is true; returns that true value.
+
+    Takes the place of sleeps: it returns at the first look that succeeds and says what it
+    waited for when it gives up. An exception of the predicate ends the wait at once.
+
+    Args:
+        predicate: A function or coroutine function without arguments.
+        timeout: Seconds, for all looks together.
+        description: What should come true, for the message of the failure.
+
+    Raises:
+        AssertionError: the time is over; the text has the last value seen.
+    """
+    last: Value | str = "nothing yet"
+    try:
+        async with asyncio.timeout(timeout):
+            while True:
+                answer = predicate()
+                value = await answer if inspect.isawaitable(answer) else answer
+                if value:
+                    return value
+                last = value
+                await asyncio.sleep(POLL_INTERVAL)
+    except TimeoutError:
+        raise AssertionError(f"not within {timeout:g} s: {description} (last seen: {last!r})") from None
