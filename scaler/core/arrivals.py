@@ -11,8 +11,8 @@ that goes on) while a ramp must be seen within half a minute:
   nothing at first and at most 13/s when it has been worked off.
 - fast: what arrived in at least four of the last six 5 s buckets. A dump fills one or two
   buckets and leaves it at 0; a sustained flow shows after 20 s. It counts only where it rises
-  above the slow view by more than three standard deviations of a Poisson process, so that
-  noise doesn't become pods.
+  above the slow view by 2.5 standard deviations of a bucket (arrivals and finished tasks are
+  both random, hence the 2 under the root), so that noise doesn't become pods.
 """
 
 import math
@@ -23,6 +23,8 @@ SLOW_SECONDS = 300.0
 #: Six buckets; the third lowest is reached or exceeded in four of them.
 FAST_BUCKETS = 6
 FAST_RANK = 2
+#: Standard deviations of one bucket by which the fast view must exceed the slow one.
+CONTROL_LIMIT = 2.5
 #: Longer without a reading, and the difference says nothing about a rate any more.
 GAP_SECONDS = 15.0
 #: Below this the control limit isn't narrowed further: ten arrivals in 100 s are no trend.
@@ -107,5 +109,6 @@ def fast_rate(memory: Arrivals) -> float:
 def rate(memory: Arrivals, waiting: float) -> Rate:
     """The arrival rate to size for."""
     slow, fast = slow_rate(memory, waiting), fast_rate(memory)
-    noise = math.sqrt(max(slow, LEAST_RATE) / (FAST_BUCKETS * BUCKET_SECONDS))
-    return Rate(fast, "last 30 s, rising") if fast > slow + 3 * noise else Rate(slow, "last 5 min")
+    noise = math.sqrt(2 * max(slow, LEAST_RATE) / BUCKET_SECONDS)
+    rising = fast > slow + CONTROL_LIMIT * noise
+    return Rate(fast, "last 30 s, rising") if rising else Rate(slow, "last 5 min")

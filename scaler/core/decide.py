@@ -60,13 +60,8 @@ def decide(
         limit, detail = "deadband", f"{recommendation} is within the tolerance around {current}"
     if assessment.quality == "hold" and needed < current:
         limit, detail = "data", f"{needed} needed, but never down on data that isn't fresh"
-    held = desired < current <= worker.replicas.max and now < state.no_down_until
-    if held:
-        desired, limit, detail = (
-            current,
-            "recovery",
-            f"{recommendation} needed, no step down: {state.no_down_because}",
-        )
+    if wanted < current <= worker.replicas.max and now < state.no_down_until:
+        desired, limit, detail = current, "recovery", f"{wanted} needed, no step down: {state.no_down_because}"
 
     history = state.history
     if assessment.quality == "fresh" or wanted > current:

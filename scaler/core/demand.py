@@ -58,7 +58,8 @@ def _steady(worker: WorkerPolicy, load: Load) -> Term:
     share = slots / objective.utilization / worker.concurrency
     formula = (
         f"{load.rate.value:.4g} tasks/s ({load.rate.view}) × {worker.service_time:g} s"
-        f" = {slots:.4g} busy slots, ÷ {objective.utilization:g} ÷ {worker.concurrency} slots per pod = {share:.2f}"
+        f" = {slots:.4g} busy slots"
+        f", ÷ {objective.utilization:g} ÷ {worker.concurrency} slots per pod = {share:.2f}"
     )
     if pods > share + 1:
         formula += f", {pods} pods so that {objective.service_level:.4g} start within {objective.wait:g} s"

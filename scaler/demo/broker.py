@@ -18,9 +18,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from scaler.demo import names
+from scaler.demo.names import BrokerKind
 from scaler.demo.processes import Children, DemoError, python
-
-Kind = Literal["auto", "redis-server", "embedded"]
 
 #: Seconds until a broker must answer: redis-server takes 0.1 s, the embedded one 0.5 s.
 START_TIMEOUT = 15.0
@@ -48,7 +47,7 @@ def free_port() -> int:
         return port
 
 
-def choose(kind: Kind) -> Literal["redis-server", "embedded"]:
+def choose(kind: BrokerKind) -> Literal["redis-server", "embedded"]:
     """What `auto` means here.
 
     Raises:
@@ -64,7 +63,7 @@ def choose(kind: Kind) -> Literal["redis-server", "embedded"]:
 
 
 @asynccontextmanager
-async def own_broker(kind: Kind, children: Children, directory: Path) -> AsyncIterator[Broker]:
+async def own_broker(kind: BrokerKind, children: Children, directory: Path) -> AsyncIterator[Broker]:
     """Start a broker on a free loopback port, without persistence."""
     chosen = choose(kind)
     port = free_port()

@@ -1,4 +1,8 @@
-"""Names that the demo and its worker processes must agree on."""
+"""Names that the demo, its command line and its worker processes must agree on."""
+
+from typing import Literal
+
+BrokerKind = Literal["auto", "redis-server", "embedded"]
 
 #: Environment of a worker: broker and name of the pod it stands for. The policy uses the first, too.
 BROKER_VARIABLE = "CELERY_SCALER_DEMO_BROKER"

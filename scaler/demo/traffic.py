@@ -56,7 +56,10 @@ class Sender(threading.Thread):
         durations = random.Random(SEED)  # noqa: S311 - a load, not a secret
         started = time.monotonic()
         try:
-            with self._app.connection_for_write() as connection, self._app.amqp.Producer(connection) as producer:
+            with (
+                self._app.connection_for_write() as connection,
+                self._app.amqp.Producer(connection) as producer,
+            ):
                 while not self._stop_asked.wait(STEP):
                     due = self._plan.due(time.monotonic() - started)
                     while self.sent < due:

@@ -1,1 +1,1 @@
-"""The loops that join sources, core and api: sampling, deciding, reload, state. The only place that owns time."""
+"""The loops that join sources, core and api. The only place that owns time."""

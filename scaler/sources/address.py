@@ -12,7 +12,13 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from scaler.sources.failures import denied
 
 #: Schemes of brokers, with the ports that kombu's transports use.
-BROKER_PORTS: Mapping[str, int] = {"amqp": 5672, "amqps": 5671, "redis": 6379, "rediss": 6379, "sentinel": 26379}
+BROKER_PORTS: Mapping[str, int] = {
+    "amqp": 5672,
+    "amqps": 5671,
+    "redis": 6379,
+    "rediss": 6379,
+    "sentinel": 26379,
+}
 
 #: Schemes of RabbitMQ's HTTP API.
 MANAGEMENT_PORTS: Mapping[str, int] = {"http": 80, "https": 443}
@@ -103,6 +109,9 @@ class TlsFiles:
         )
 
 
+NO_FILES = TlsFiles()
+
+
 def tls_context(files: TlsFiles, query: Mapping[str, str]) -> ssl.SSLContext:
     """A context that verifies the server unless the URL says `?ssl_cert_reqs=none`.
 
@@ -120,7 +129,9 @@ def tls_context(files: TlsFiles, query: Mapping[str, str]) -> ssl.SSLContext:
     except OSError as error:
         wanted = ", ".join(filter(None, (named.ca_file, named.cert_file, named.key_file)))
         reason = error.strerror or type(error).__name__
-        raise denied(f"TLS files can't be used ({reason}); check caFile, certFile, keyFile: {wanted}") from error
+        raise denied(
+            f"TLS files can't be used ({reason}); check caFile, certFile, keyFile: {wanted}"
+        ) from error
     if verifies(query):
         context.check_hostname = query.get("ssl_check_hostname", "true").lower() != "false"
     else:

@@ -4,7 +4,10 @@ The texts go to logs, metrics and KEDA, so they are made here from parts that ar
 harmless: the server's own words may repeat a user name, and a URL has the password.
 """
 
-from scaler.sources.base import SourceDeniedError, SourceUnavailableError
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from scaler.sources.base import SourceDeniedError, SourceError, SourceUnavailableError
 
 #: Seconds for name lookup, TCP, TLS and login together. A healthy login takes 10-50 ms; a node
 #: that went away without a word costs this much once per attempt.
@@ -21,6 +24,35 @@ CLOSE_TIMEOUT = 0.5
 TEXT_LIMIT = 200
 
 
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What an exception of a client library means to the person who reads about it."""
+
+    #: The exception, or one of its causes, is one of these …
+    types: tuple[type[BaseException], ...]
+    #: `unavailable` or `denied`.
+    kind: Callable[[str], SourceError]
+    #: Template of the text, filled from the keyword arguments of `explained`.
+    text: str
+    #: … and its own text has one of these words, unless there are none.
+    words: tuple[str, ...] = ()
+
+    def fits(self, error: BaseException) -> bool:
+        """Whether this rule speaks of that exception."""
+        said = str(error)
+        return isinstance(error, self.types) and (not self.words or any(word in said for word in self.words))
+
+
+def explained(error: BaseException, rules: Iterable[Rule], **values: object) -> SourceError:
+    """The text of the first rule that fits the exception or one of its causes.
+
+    The last rule has to fit everything.
+    """
+    chain = list(_chain(error))
+    rule = next(rule for rule in rules if any(rule.fits(cause) for cause in chain))
+    return rule.kind(rule.text.format(**values))
+
+
 def unavailable(text: str) -> SourceUnavailableError:
     """The error for "try again", its text capped."""
     return SourceUnavailableError(capped(text))
@@ -35,3 +67,9 @@ def capped(text: str) -> str:
     """At most `TEXT_LIMIT` characters on one line."""
     line = " ".join(text.split())
     return line if len(line) <= TEXT_LIMIT else line[: TEXT_LIMIT - 1] + "…"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

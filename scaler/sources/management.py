@@ -10,6 +10,7 @@ queues), while the usual answer is 4-10 s old.
 
 import asyncio
 import json
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -75,25 +76,36 @@ class Management:
             case SourceError():
                 return error
             case TimeoutError():
-                return unavailable(f"{place} didn't answer within {CALL_TIMEOUT:g} s; look at the broker's load")
+                return unavailable(
+                    f"{place} didn't answer within {CALL_TIMEOUT:g} s; look at the broker's load"
+                )
             case aiohttp.ClientSSLError():
                 return denied(f"{place} fails at TLS; check its certificate and caFile")
             case _:
-                return unavailable(f"{place} can't be reached; check managementUrl and the plugin rabbitmq_management")
+                return unavailable(
+                    f"{place} can't be reached; check managementUrl and the plugin rabbitmq_management"
+                )
 
     async def _opened(self, broker: Address) -> aiohttp.ClientSession:
         if self._session is None:
             (address, *_) = parse_addresses(self._url, MANAGEMENT_PORTS, "managementUrl")
-            context = True
+            context: ssl.SSLContext | bool = True
             if address.scheme == "https":
                 context = await asyncio.to_thread(tls_context, self._files, address.query)
             self._place = address.place
             self._base = URL.build(
-                scheme=address.scheme, host=address.host, port=address.port, path=f"/{address.path.strip('/')}"
+                scheme=address.scheme,
+                host=address.host,
+                port=address.port,
+                path=f"/{address.path.strip('/')}",
             )
             login = address if address.username else broker
             self._session = aiohttp.ClientSession(
-                auth=aiohttp.BasicAuth(login.username or "guest", login.password or "guest", encoding="utf-8"),
+                headers={
+                    "Authorization": aiohttp.encode_basic_auth(
+                        login.username or "guest", login.password or "guest", encoding="utf-8"
+                    )
+                },
                 connector=aiohttp.TCPConnector(ssl=context, limit=1),
             )
         return self._session
@@ -118,9 +130,13 @@ class Management:
                 " and its rights on the virtual host"
             )
         if status == HTTPStatus.NOT_FOUND:
-            raise denied(f"no management API or no such virtual host at {self._place} (404); check managementUrl")
+            raise denied(
+                f"no management API or no such virtual host at {self._place} (404); check managementUrl"
+            )
         if status != HTTPStatus.OK or not isinstance(body, list):
-            raise unavailable(f"{self._place} doesn't answer as a management API ({status}); check managementUrl")
+            raise unavailable(
+                f"{self._place} doesn't answer as a management API ({status}); check managementUrl"
+            )
         return [queue for queue in body if isinstance(queue, dict) and isinstance(queue.get("name"), str)]
 
     async def _look_at_alarms(self, session: aiohttp.ClientSession) -> None:
@@ -132,7 +148,7 @@ class Management:
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
             raised = body.get("alarms", []) if isinstance(body, dict) else []
             names = sorted({str(alarm.get("resource")) for alarm in raised if isinstance(alarm, dict)})
-            text = f"broker alarm ({', '.join(names) or 'unknown'}): publishers are blocked, so the queues look too short"
+            text = f"broker alarm ({', '.join(names) or 'unknown'}): publishers are blocked"
             self._alarms = ManagementReading(suspicions=(capped(text),))
         elif status == HTTPStatus.OK:
             self._alarms = ManagementReading()

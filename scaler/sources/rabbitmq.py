@@ -1,44 +1,21 @@
-"""Queue depth from RabbitMQ: live over AMQP, unacknowledged messages and alarms over HTTP.
-
-A passive declare tells ready messages and consumers as they are at that moment, for classic and
-quorum queues, to any user that may enter the virtual host. Two properties of the client library
-shape this module:
-
-- its robust channels answer a repeated declare from a cache (the count stays frozen), and its
-  plain channel objects leave a callback on the connection each time the broker closes them. So
-  channels are taken from the connection underneath, which has neither;
-- a missing queue closes the channel it was asked on. Each channel has one question in flight,
-  so that costs this queue one more round trip (0.4 ms) and the others nothing, and a queue that
-  appears is seen at the next sweep.
-"""
+"""Queue depth from RabbitMQ: live over AMQP, unacknowledged messages and alarms over HTTP."""
 
 import asyncio
-import ssl
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import aio_pika
-from aio_pika.exceptions import (
-    CONNECTION_EXCEPTIONS,
-    AMQPConnectionError,
-    AuthenticationError,
-    ChannelClosed,
-    ChannelNotFoundEntity,
-    ConnectionClosed,
-    ProbableAuthenticationError,
-)
+from aio_pika.abc import UnderlayConnection
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 from yarl import URL
 
 from scaler.core.observation import BrokerSample, QueueReading
-from scaler.sources.address import Address, TlsFiles, parse_addresses, tls_context
+from scaler.sources.address import NO_FILES, Address, TlsFiles, parse_addresses, tls_context
+from scaler.sources.amqp_sweep import Counts, Sweep
 from scaler.sources.base import SourceError
-from scaler.sources.failures import CALL_TIMEOUT, CLOSE_TIMEOUT, CONNECT_TIMEOUT, denied, unavailable
+from scaler.sources.failures import CLOSE_TIMEOUT, CONNECT_TIMEOUT, explained
 from scaler.sources.management import Management, ManagementReading
-
-#: Channels that ask at the same time: 72 ms for 1,000 queues, against 150 ms with one. Not more,
-#: for correctness: the library writes through a buffer of 10 frames and drops the confirmation
-#: of a closed channel when that is full (at 16 channels, 200 missing queues end the connection).
-LANES = 8
+from scaler.sources.rabbitmq_failures import RABBITMQ_RULES
 
 #: What a sample says about unacknowledged messages when only AMQP is configured.
 UNACKED_GAP = "unacked messages are not seen: set managementUrl"
@@ -47,7 +24,7 @@ UNACKED_GAP = "unacked messages are not seen: set managementUrl"
 class RabbitMQSource:
     """Reads the queues of one virtual host over one connection. Not for concurrent samples."""
 
-    def __init__(self, url: str, *, management_url: str | None = None, files: TlsFiles = TlsFiles()) -> None:
+    def __init__(self, url: str, *, management_url: str | None = None, files: TlsFiles = NO_FILES) -> None:
         """Nothing is connected yet.
 
         Raises:
@@ -63,8 +40,8 @@ class RabbitMQSource:
         address = self._addresses[0]
         asking = asyncio.create_task(self._ask_management(address))
         try:
-            connection = await self._connected(address)
-            counts = await _sweep(connection, queues, address)
+            transport = await self._connected(address)
+            counts = await Sweep(transport, queues, address.place).run()
             extra = await asking
         except BaseException:
             # Also when cancelled: a question is in flight then, and its answer would meet the next sweep.
@@ -92,26 +69,35 @@ class RabbitMQSource:
             return ManagementReading(gaps=(UNACKED_GAP,))
         return await self._management.read(address)
 
-    async def _connected(self, address: Address) -> aio_pika.Connection:
-        connection = self._connection
-        if connection is not None:
-            if connection.connected.is_set():
-                return connection
+    async def _connected(self, address: Address) -> UnderlayConnection:
+        if self._connection is not None and not self._connection.connected.is_set():
             await self._disconnect()
-        try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                context = None
-                if address.scheme == "amqps":
-                    context = await asyncio.to_thread(tls_context, self._files, address.query)
-                connection = aio_pika.Connection(
-                    _library_url(address), ssl_context=context, client_properties={"connection_name": "celery-scaler"}
-                )
-                await connection.connect()
-        except SourceError:
-            raise
-        except (*CONNECTION_EXCEPTIONS, TimeoutError, EOFError) as error:
-            raise _connect_error(address, error) from error
-        self._connection = connection
+        if self._connection is None:
+            try:
+                self._connection = await self._connect(address)
+            except SourceError:
+                raise
+            except (*CONNECTION_EXCEPTIONS, TimeoutError, EOFError) as error:
+                vhost = address.path or "/"
+                raise explained(
+                    error, RABBITMQ_RULES, place=address.place, host=address.host, vhost=vhost
+                ) from error
+        transport: UnderlayConnection | None = self._connection.transport
+        if transport is None:  # never after connect(); the library's type allows it
+            raise RuntimeError("connected without a transport")
+        return transport
+
+    async def _connect(self, address: Address) -> aio_pika.Connection:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            context = None
+            if address.scheme == "amqps":
+                context = await asyncio.to_thread(tls_context, self._files, address.query)
+            connection = aio_pika.Connection(
+                _library_url(address),
+                ssl_context=context,
+                client_properties={"connection_name": "celery-scaler"},
+            )
+            await connection.connect()
         return connection
 
     async def _disconnect(self) -> None:
@@ -135,24 +121,8 @@ def _library_url(address: Address) -> URL:
     )
 
 
-async def _sweep(
-    connection: aio_pika.Connection, queues: Iterable[str], address: Address
-) -> Mapping[str, tuple[int, int] | None]:
-    """(ready, consumers) of each queue, None for one that doesn't exist."""
-    counts: dict[str, tuple[int, int] | None] = {}
-    names = list(dict.fromkeys(queues))
-    waiting = iter(names)
-    try:
-        async with asyncio.timeout(CALL_TIMEOUT) as bound, asyncio.TaskGroup() as lanes:
-            for number in range(1, min(LANES, len(names)) + 1):
-                lanes.create_task(_lane(connection, number, waiting, counts, bound))
-    except TimeoutError as error:
-        raise unavailable(
-            f"RabbitMQ at {address.place} is connected but gave no answer within {CALL_TIMEOUT:g} s; it may be hung"
-        ) from error
-    except ExceptionGroup as group:
-        error = group.exceptions[0]
-        if isinstance(error, _QueueError):
-            raise unavailable(f"RabbitMQ at {address.place} can't read {error}") from error
-        raise unavailable(f"RabbitMQ at {address.place} closed the connection during a sweep") from error
-    return counts
+def _reading(name: str, counts: Counts, unacked: Mapping[str, int]) -> QueueReading:
+    if counts is None:
+        return QueueReading(name=name, ready=0, unacked=0, eta_held=0, consumers=0, exists=False)
+    ready, consumers = counts
+    return QueueReading(name=name, ready=ready, unacked=unacked.get(name), consumers=consumers)

@@ -16,7 +16,10 @@ POLL_INTERVAL = 0.02
 
 
 async def wait_until(
-    predicate: Callable[[], Value | Awaitable[Value]], *, timeout: float = 10.0, description: str
+    predicate: Callable[[], Value | Awaitable[Value]],
+    *,
+    timeout: float = 10.0,  # noqa: ASYNC109 - named as everywhere
+    description: str,
 ) -> Value:
     """Wait until `predicate()` (or what it awaits) is true; returns that true value.
 

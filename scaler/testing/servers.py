@@ -1,9 +1,7 @@
-"""Real RabbitMQ and Redis processes on loopback, each in its own folder and process group.
+"""Real servers on loopback, each in its own folder and process group; Redis among them.
 
-Nothing outside the given folder is touched: RabbitMQ gets its own node name, cookie, data,
-log and port mapper (epmd) instead of those of the machine's service. The classes are plain
-subprocess handling, because tests also kill, freeze and restart the servers, which process
-fixtures made for "start once, stop at the end" don't offer.
+The classes are plain subprocess handling, because tests also kill, freeze and restart the
+servers, which process fixtures made for "start once, stop at the end" don't offer.
 """
 
 import os
@@ -12,16 +10,11 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
-#: Debian keeps the server's own script here; the one on PATH insists on `su rabbitmq`.
-RABBITMQ_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-
-#: Seconds until a server must answer. Measured: Redis 0.1 s, RabbitMQ 5 s; slow CI machines take three times that.
+#: Seconds until a server must answer. Measured: Redis 0.1, RabbitMQ 5; slow CI takes three times that.
 START_TIMEOUT = 45.0
 
 #: Seconds a server may take for an orderly stop before it is killed.
@@ -34,16 +27,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def missing_services() -> list[str]:
-    """Debian packages that are needed for the servers here and aren't installed."""
-    missing = []
-    if not RABBITMQ_SCRIPT.exists() or shutil.which("epmd") is None:
-        missing.append("rabbitmq-server")
-    if shutil.which("redis-server") is None:
-        missing.append("redis-server")
-    return missing
 
 
 class Server:
@@ -87,7 +70,10 @@ class Server:
                 start_new_session=True,
             )
         ended = self._process.poll
-        if not _becomes_true(lambda: ended() is not None or self.answers(), START_TIMEOUT) or ended() is not None:
+        if (
+            not _becomes_true(lambda: ended() is not None or self.answers(), START_TIMEOUT)
+            or ended() is not None
+        ):
             self.kill()
             tail = log.read_text(errors="replace")[-2000:]
             raise RuntimeError(f"{self.command()[0]} didn't come up on port {self.port}: {tail}")
@@ -125,10 +111,35 @@ class Server:
             os.killpg(self._process.pid, number)
 
 
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One test's own part of a server, with the server's controls at hand for outages."""
+
+    server: Server
+
+    def kill(self) -> None:
+        """As `Server.kill`."""
+        self.server.kill()
+
+    def start(self) -> None:
+        """As `Server.start`; blocks for seconds."""
+        self.server.start()
+
+    def pause(self) -> None:
+        """As `Server.pause`."""
+        self.server.pause()
+
+    def resume(self) -> None:
+        """As `Server.resume`."""
+        self.server.resume()
+
+
 class RedisServer(Server):
     """redis-server without authentication, 512 databases, every write kept across a kill."""
 
-    def __init__(self, directory: Path, *options: str, port: int | None = None, sentinel: bool = False) -> None:
+    def __init__(
+        self, directory: Path, *options: str, port: int | None = None, sentinel: bool = False
+    ) -> None:
         super().__init__(directory, port)
         self._options = options
         self._sentinel = sentinel
@@ -143,120 +154,26 @@ class RedisServer(Server):
 
     def answers(self) -> bool:
         """It took a connection; a Redis that loads its data says so to each command."""
-        return _accepts(self.port)
+        return accepts(self.port)
 
     def url(self, database: int = 0) -> str:
         """The address as Celery writes it."""
         return f"redis://127.0.0.1:{self.port}/{database}"
 
-
-class Epmd(Server):
-    """Erlang's port mapper, in the foreground: left to itself, Erlang starts one that outlives all."""
-
-    def command(self) -> Sequence[str | Path]:
-        """epmd on loopback only."""
-        return [shutil.which("epmd") or "epmd", "-port", str(self.port), "-address", "127.0.0.1"]
-
-    def answers(self) -> bool:
-        """It took a connection."""
-        return _accepts(self.port)
+    def database(self, number: int) -> "RedisDatabase":
+        """A database as one test's own."""
+        return RedisDatabase(self, self.url(number))
 
 
-class RabbitMQServer(Server):
-    """rabbitmq-server with the management plugin; user and password are guest."""
+@dataclass(frozen=True, slots=True)
+class RedisDatabase(Tenant):
+    """An empty database of a real Redis."""
 
-    def __init__(self, directory: Path, epmd: Epmd, config: str = "") -> None:
-        super().__init__(directory)
-        self.management_port = free_port()
-        self._distribution_port = free_port()
-        self._epmd = epmd
-        (directory / "rabbitmq.conf").write_text(
-            "listeners.tcp.1 = 127.0.0.1:%d\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = %d\n%s"
-            % (self.port, self.management_port, config)
-        )
-        (directory / "enabled_plugins").write_text("[rabbitmq_management].\n")
-
-    def command(self) -> Sequence[str | Path]:
-        """The server's script without Debian's wrapper."""
-        return [RABBITMQ_SCRIPT]
-
-    def environment(self) -> Mapping[str, str]:
-        """Everything that would otherwise point to the machine's own RabbitMQ."""
-        here = self.directory
-        return {
-            **super().environment(),
-            "ERL_EPMD_PORT": str(self._epmd.port),
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_CONF_ENV_FILE": str(here / "absent-env.conf"),
-            "RABBITMQ_CONFIG_FILE": str(here / "rabbitmq.conf"),
-            "RABBITMQ_ADVANCED_CONFIG_FILE": str(here / "absent-advanced.config"),
-            "RABBITMQ_DIST_PORT": str(self._distribution_port),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(here / "enabled_plugins"),
-            "RABBITMQ_LOG_BASE": str(here / "log"),
-            "RABBITMQ_MNESIA_BASE": str(here / "data"),
-            "RABBITMQ_NODENAME": f"celery-scaler-{self.port}@localhost",
-            "RABBITMQ_PID_FILE": str(here / "rabbitmq.pid"),
-            # No dialogue on the terminal, no crash dump beside the data.
-            "RABBITMQ_SERVER_START_ARGS": "-noinput",
-            "ERL_CRASH_DUMP_BYTES": "0",
-        }
-
-    def start(self) -> None:
-        """As every server; the port mapper first."""
-        self._epmd.start()
-        super().start()
-
-    def answers(self) -> bool:
-        """AMQP takes connections and the management API lists virtual hosts."""
-        if not _accepts(self.port):
-            return False
-        try:
-            self.management("GET", "/api/vhosts")
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            return False
-        return True
-
-    def url(self, vhost: str = "/", user: str = "guest", password: str = "guest") -> str:  # noqa: S107 - RabbitMQ's own
-        """The address as Celery writes it."""
-        return f"amqp://{user}:{password}@127.0.0.1:{self.port}/{quote(vhost, safe='')}"
-
-    @property
-    def management_url(self) -> str:
-        """Root of the HTTP API, with credentials."""
-        return f"http://guest:guest@127.0.0.1:{self.management_port}"
-
-    def add_vhost(self, name: str) -> None:
-        """Create a virtual host that guest may use."""
-        self.management("PUT", f"/api/vhosts/{quote(name, safe='')}")
-        self.add_permission(name, "guest")
-
-    def add_permission(self, vhost: str, user: str, pattern: str = ".*") -> None:
-        """Let a user configure, write and read what matches `pattern` in a virtual host."""
-        rights = f'{{"configure": "{pattern}", "write": "{pattern}", "read": "{pattern}"}}'
-        self.management("PUT", f"/api/permissions/{quote(vhost, safe='')}/{user}", rights)
-
-    def add_user(self, name: str, password: str, tags: str = "") -> None:
-        """Create a user without permissions; `tags` as in RabbitMQ ("management,monitoring")."""
-        self.management("PUT", f"/api/users/{name}", f'{{"password": "{password}", "tags": "{tags}"}}')
-
-    def management(self, method: str, path: str, body: str = "{}") -> bytes:
-        """One call of the HTTP API as guest.
-
-        Raises:
-            urllib.error.URLError: refused, or an answer that isn't 2xx (HTTPError).
-        """
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.management_port}{path}",
-            data=None if method == "GET" else body.encode(),
-            method=method,
-            headers={"Authorization": "Basic Z3Vlc3Q6Z3Vlc3Q=", "Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - a fixed http URL
-            content: bytes = answer.read()
-            return content
+    url: str
 
 
-def _accepts(port: int) -> bool:
+def accepts(port: int) -> bool:
+    """Whether somebody listens on a port of 127.0.0.1."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from scaler.core.policy.values import Model, fault
+from scaler.core.policy.values import Model, fault, shown
 
 SelectPolicy = Literal["Max", "Min", "Disabled"]
 Direction = Literal["up", "down"]
@@ -23,7 +23,7 @@ def _tolerance(value: object) -> float:
         number = -1.0
     if isinstance(value, bool) or not 0 <= number < 1:
         raise fault(
-            "tolerance", 'bad tolerance {value}; write a ratio such as "0" or "0.1"', value=repr(value)
+            "tolerance", 'bad tolerance {value}; write a ratio such as "0" or "0.1"', value=shown(value)
         )
     return number
 
@@ -39,8 +39,11 @@ class ScalingStep(Model):
     """One policy of a direction: at most `value` pods or percent within any `periodSeconds`."""
 
     type: Literal["Pods", "Percent"]
+    """What `value` counts."""
     value: Annotated[int, Field(ge=1)]
+    """Pods, or percent of the replicas at the start of the period."""
     period_seconds: Annotated[int, Field(ge=1, le=1800)]
+    """The span (seconds) in which no more than that may change."""
 
     def __str__(self) -> str:
         amount = f"{self.value} %" if self.type == "Percent" else f"{self.value} pods"
@@ -51,10 +54,13 @@ class ScalingRules(Model):
     """How fast one direction may go."""
 
     stabilization_window_seconds: Annotated[int, Field(ge=0, le=3600)] = 0
+    """The least (scaling up) or greatest (scaling down) recommendation of this span (seconds) counts."""
     select_policy: SelectPolicy = "Max"
+    """Which of the policies counts: the one that allows most, the one that allows least, or no change."""
     policies: Annotated[tuple[ScalingStep, ...], Field(min_length=1)]
-    #: Moves smaller than this share of the current replicas are not made (the HPA's deadband; ours is 0).
+    """How much may change within how long."""
     tolerance: Tolerance = 0.0
+    """Moves smaller than this share of the current replicas are not made (the HPA's deadband; ours is 0)."""
 
 
 class ScaleUpRules(ScalingRules):
@@ -64,19 +70,24 @@ class ScaleUpRules(ScalingRules):
         ScalingStep(type="Pods", value=4, period_seconds=15),
         ScalingStep(type="Percent", value=100, period_seconds=15),
     )
+    """How many replicas may be added within how long."""
 
 
 class ScaleDownRules(ScalingRules):
     """Defaults of the HPA for scaling down: 5 min of stabilization, then 100 % per 15 s."""
 
     stabilization_window_seconds: Annotated[int, Field(ge=0, le=3600)] = 300
+    """The greatest recommendation of this span (seconds) counts: nothing is removed earlier."""
     policies: Annotated[tuple[ScalingStep, ...], Field(min_length=1)] = (
         ScalingStep(type="Percent", value=100, period_seconds=15),
     )
+    """How many replicas may be removed within how long."""
 
 
 class Behavior(Model):
     """Both directions; what is left out gets the HPA's defaults."""
 
     scale_up: ScaleUpRules = ScaleUpRules()
+    """How fast replicas may be added."""
     scale_down: ScaleDownRules = ScaleDownRules()
+    """How fast replicas may be removed."""

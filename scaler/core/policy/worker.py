@@ -7,7 +7,16 @@ from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, Field, model_validator
 
 from scaler.core.policy.behavior import Behavior
-from scaler.core.policy.values import Duration, Model, Name, PositiveDuration, fault, unique
+from scaler.core.policy.values import (
+    Duration,
+    Model,
+    Name,
+    PositiveDuration,
+    fault,
+    refuse,
+    repetitions,
+    shown,
+)
 
 Pool = Literal["prefork", "gevent", "eventlet", "threads", "solo"]
 QueueName = Annotated[str, Field(min_length=1, max_length=255)]
@@ -24,7 +33,7 @@ def _cron(expression: str) -> str:
         raise fault(
             "cron",
             'bad cron expression {value}: {reason}; write five fields such as "50 8 * * 1-5"',
-            value=repr(expression),
+            value=shown(expression),
             reason=str(error),
         ) from error
     return expression
@@ -37,7 +46,7 @@ def _timezone(name: str) -> str:
         raise fault(
             "timezone",
             "unknown time zone {value}; write an IANA name such as Asia/Kolkata or UTC",
-            value=repr(name),
+            value=shown(name),
         ) from error
     return name
 
@@ -46,32 +55,46 @@ class ScaleTarget(Model):
     """The workload that KEDA scales."""
 
     kind: Literal["Deployment", "StatefulSet"] = "Deployment"
+    """Its kind."""
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
+    """Its name in Kubernetes."""
     namespace: str | None = None
+    """Its namespace; left out: the one of the scaler."""
 
 
 class Objective(Model):
     """What is promised: `serviceLevel` of the tasks start within `wait`; `utilization` is the cost dial."""
 
     wait: PositiveDuration = 30.0
+    """How long a task may wait for a slot."""
     service_level: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """The share of tasks that start within `wait`."""
     utilization: Annotated[float, Field(gt=0, le=1)] = 0.85
+    """The share of slots that may be busy in steady load; lower costs more pods and waits less."""
 
 
 class Replicas(Model):
     """Bounds of the desired replicas, both inclusive."""
 
     min: ReplicaCount = 1
+    """Never fewer; 0 lets KEDA take the last pod away."""
     max: Annotated[int, Field(ge=1, le=10_000)]
+    """Never more."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.min > self.max:
-            raise fault(
-                "replicas",
-                "min {min} is greater than max {max}; write min: {max} or max: {min}",
-                min=self.min,
-                max=self.max,
+            refuse(
+                [
+                    fault(
+                        "replicas",
+                        "min {min} is greater than max {max}; write min: {max} or max: {min}",
+                        ("min",),
+                        ("max",),
+                        min=self.min,
+                        max=self.max,
+                    )
+                ]
             )
         return self
 
@@ -80,67 +103,99 @@ class Resources(Model):
     """Targets in percent of the pods' requests; they may add replicas, never remove any."""
 
     cpu: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Percent of the CPU request."""
     memory: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Percent of the memory request."""
 
 
 class Limits(Model):
     """Protection of each queue of the class."""
 
     max_length: Annotated[int, Field(ge=1)] | None = None
+    """Ready messages that a queue may hold; messages that workers hold don't count."""
     overflow: Literal["drop-head", "reject-publish", "reject-publish-dlx"] = "drop-head"
+    """What happens to a message too many: the oldest is dropped, or the new one is refused."""
     message_ttl: PositiveDuration | None = None
+    """A message that has waited longer is dropped, or dead-lettered where that is set up."""
 
 
 class ScheduleWindow(Model):
     """A recurring floor: from each cron time on, for `duration`, at least `minReplicas`."""
 
     cron: Annotated[str, AfterValidator(_cron)]
+    """When it begins: minute, hour, day of month, month, day of week."""
     duration: PositiveDuration
+    """How long it lasts."""
     min_replicas: Annotated[int, Field(ge=1, le=10_000)]
+    """The floor while it lasts."""
     timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    """Whose clock `cron` means, as an IANA name."""
     reason: str = ""
+    """Shown by explanations."""
 
 
 class WorkerPolicy(Model):
     """One worker class."""
 
     scale_target: ScaleTarget | None = None
+    """The workload that KEDA scales, where the scaler should read its pods."""
     broker: Name | None = None
+    """Which of the brokers holds the queues; may be left out when there is only one."""
     queues: Annotated[tuple[QueueName, ...], Field(min_length=1)]
+    """What the workers of this class consume (`celery worker -Q`)."""
     pool: Pool = "prefork"
-    #: Slots per pod.
+    """The execution pool (`celery worker -P`)."""
     concurrency: Annotated[int, Field(ge=1, le=100_000)]
-    #: Celery's own defaults, so that leaving these out means what it means to Celery.
+    """Slots per pod: tasks that one pod can run at once (`celery worker -c`)."""
+    # The next two have Celery's own defaults, so that leaving them out means what it means to Celery.
     acks_late: bool = False
+    """Whether tasks are acknowledged after they ran (Celery's task_acks_late)."""
     prefetch_multiplier: Annotated[int, Field(ge=0, le=10_000)] = 4
-    #: Prior: used until enough has been measured.
+    """Messages that a worker takes ahead per slot (Celery's worker_prefetch_multiplier)."""
     service_time: PositiveDuration
-    #: Prior of the lead time: from deciding to the first task on the new pod.
+    """Prior of how long a task runs: used until enough has been measured."""
     startup_time: Duration = 45.0
+    """Prior of the lead time: from deciding to the first task on the new pod."""
     objective: Objective = Objective()
+    """What is promised to those who publish tasks."""
     replicas: Replicas
+    """Bounds of the replicas."""
     resources: Resources = Resources()
+    """CPU and memory targets that may add replicas."""
     behavior: Behavior = Behavior()
+    """How fast replicas may change: the HPA's block, field for field."""
     limits: Limits = Limits()
+    """Protection of each queue."""
     schedule: tuple[ScheduleWindow, ...] = ()
+    """Recurring floors."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        unique(self.queues, "queue")
+        faults = repetitions(self.queues, "queue", ("queues",))
         if self.pool == "solo" and self.concurrency != 1:
-            raise fault(
-                "solo",
-                "pool solo runs one task at a time, but concurrency is {n}; write concurrency: 1 or pool: prefork",
-                n=self.concurrency,
-            )
-        for number, window in enumerate(self.schedule):
-            if window.min_replicas > self.replicas.max:
-                raise fault(
-                    "schedule",
-                    "schedule[{number}] asks for minReplicas {wanted}, more than replicas.max {max};"
-                    " raise replicas.max or write minReplicas: {max}",
-                    number=number,
-                    wanted=window.min_replicas,
-                    max=self.replicas.max,
+            faults.append(
+                fault(
+                    "solo",
+                    "pool solo runs one task at a time, but concurrency is {n};"
+                    " write concurrency: 1 or pool: prefork",
+                    ("concurrency",),
+                    ("pool",),
+                    n=self.concurrency,
                 )
+            )
+        faults += [
+            fault(
+                "schedule",
+                "schedule[{number}] asks for minReplicas {wanted}, more than replicas.max {max};"
+                " raise replicas.max or write minReplicas: {max}",
+                ("schedule", number, "minReplicas"),
+                ("replicas", "max"),
+                number=number,
+                wanted=window.min_replicas,
+                max=self.replicas.max,
+            )
+            for number, window in enumerate(self.schedule)
+            if window.min_replicas > self.replicas.max
+        ]
+        refuse(faults)
         return self

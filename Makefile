@@ -1,0 +1,62 @@
+# Everything sets itself up: `make demo` and `make test` need nothing but Debian 12 (or another
+# system with Python 3.11 or newer, make and git).
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMPS := .stamps
+PYTEST ?= $(BIN)/python -m pytest
+
+.PHONY: help demo test test-deep check bench lint types proto proto-check format lock services clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: $(STAMPS)/venv ## Play an email spike: embedded broker, real workers, a stand-in for KEDA (2 min, no cluster)
+	$(BIN)/celery-scaler demo
+
+test: $(STAMPS)/venv services ## Run all tests, on real RabbitMQ and Redis
+	$(PYTEST)
+
+test-deep: $(STAMPS)/venv ## The core's properties with 10,000 examples each
+	HYPOTHESIS_PROFILE=deep $(PYTEST) tests/core --timeout 3600
+
+check: lint types proto-check test ## All that CI runs
+
+bench: $(STAMPS)/venv ## Measure: calls per second, decisions per second (ratios within one run)
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+lint: $(STAMPS)/venv ## Style, import layers, unused dependencies, module sizes, YAML
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	$(BIN)/yamllint --strict policies scaler/demo
+	$(BIN)/python scripts/check_module_size.py
+
+types: $(STAMPS)/venv ## mypy --strict
+	$(BIN)/mypy
+
+format: $(STAMPS)/venv ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+proto: $(STAMPS)/venv ## Generate scaler/pb from proto/
+	VENV=$(VENV) scripts/generate-proto.sh scaler/pb
+
+proto-check: $(STAMPS)/venv ## Fail if scaler/pb is not what proto/ generates
+	VENV=$(VENV) scripts/check-proto.sh
+
+lock: $(STAMPS)/venv ## Resolve the dependencies anew into requirements/
+	scripts/lock.sh $(BIN)/uv
+
+services: ## Install RabbitMQ, Redis and promtool where they are missing and we may
+	scripts/install-services.sh
+
+$(STAMPS)/venv: pyproject.toml requirements/dev.lock scripts/make-venv.sh
+	scripts/make-venv.sh $(PYTHON) $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+clean: ## Remove the environment and all caches
+	rm -rf $(VENV) $(STAMPS) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

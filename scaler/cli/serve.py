@@ -1,0 +1,170 @@
+"""`celery-scaler serve`: the service that KEDA calls."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import structlog
+import typer
+
+from scaler.api.grpc_server import GrpcServer
+from scaler.api.http_server import HttpServer
+from scaler.core.policy import ScalingPolicy
+from scaler.policyfile import PolicyError, load_path
+from scaler.runtime.board import Board
+from scaler.runtime.clock import steady_clock
+from scaler.runtime.engine import Engine
+from scaler.runtime.logs import configure_logging
+from scaler.runtime.metrics import Metrics
+from scaler.runtime.reload import watch_policies
+from scaler.runtime.store import StateStore, StoreError, open_store
+from scaler.sources.factory import open_source
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `serve` was asked for."""
+
+    policies: Path
+    environment: str | None
+    grpc_address: str
+    http_address: str
+    interval: float
+    drain: float
+    grace: float
+
+    def load(self) -> Mapping[str, ScalingPolicy]:
+        """Read the policies anew.
+
+        Raises:
+            PolicyError: a file is broken or there is none.
+        """
+        return load_path(self.policies, environment=self.environment, env=os.environ)
+
+
+def serve(
+    *,
+    policies: Annotated[
+        Path, typer.Option(envvar="SCALER_POLICIES", help="A policy file, or a folder of them.")
+    ],
+    environment: Annotated[
+        str | None, typer.Option(envvar="SCALER_ENVIRONMENT", help="Overlay of the policies to apply.")
+    ] = None,
+    grpc_address: Annotated[
+        str, typer.Option(envvar="SCALER_GRPC_ADDRESS", help="Where KEDA calls; port 0 takes a free one.")
+    ] = "127.0.0.1:9090",
+    http_address: Annotated[
+        str, typer.Option(envvar="SCALER_HTTP_ADDRESS", help="Metrics, probes and JSON.")
+    ] = "127.0.0.1:8080",
+    state: Annotated[
+        str,
+        typer.Option(envvar="SCALER_STATE", help="Where decisions survive a restart: memory or redis://…."),
+    ] = "memory",
+    interval: Annotated[
+        float, typer.Option(envvar="SCALER_INTERVAL", min=0.2, max=5.0, help="Seconds between readings.")
+    ] = 1.0,
+    drain: Annotated[
+        float,
+        typer.Option(
+            envvar="SCALER_DRAIN",
+            min=0.0,
+            max=60.0,
+            help="Seconds of service after SIGTERM while endpoints update.",
+        ),
+    ] = 5.0,
+    grace: Annotated[
+        float,
+        typer.Option(envvar="SCALER_GRACE", min=0.0, max=60.0, help="Seconds for running calls to end."),
+    ] = 5.0,
+    log_level: Annotated[
+        str, typer.Option(envvar="SCALER_LOG_LEVEL", help="debug, info, warning or error.")
+    ] = "info",
+) -> None:
+    """Serve KEDA: read the brokers, decide by the clock, answer from memory."""
+    if log_level.lower() not in {"debug", "info", "warning", "error"}:
+        _fail(f"unknown log level {log_level!r}; write debug, info, warning or error")
+    configure_logging(level=log_level)
+    settings = Settings(policies, environment or None, grpc_address, http_address, interval, drain, grace)
+    try:
+        loaded = settings.load()
+        store = open_store(state)
+    except PolicyError as error:
+        for diagnostic in error.diagnostics:
+            typer.echo(str(diagnostic), err=True)
+        raise typer.Exit(2) from None
+    except StoreError as error:
+        _fail(str(error))
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(settings, loaded, store))
+    except OSError as error:
+        _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"celery-scaler serve: {message}", err=True)
+    raise typer.Exit(2)
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The loop of uvloop where it is installed (an extra), else asyncio's own."""
+    try:
+        import uvloop  # noqa: PLC0415 - optional extra
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+async def _serve(settings: Settings, policies: Mapping[str, ScalingPolicy], store: StateStore) -> None:
+    clock, metrics, board = steady_clock(), Metrics(), Board()
+    engine = Engine(
+        board=board,
+        clock=clock,
+        metrics=metrics,
+        store=store,
+        open_source=open_source,
+        interval=settings.interval,
+    )
+    await engine.apply(policies)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    grpc_server = GrpcServer(board, metrics, clock, settings.grpc_address)
+    http_server = HttpServer(board, metrics, clock, settings.http_address)
+    loops = [
+        asyncio.create_task(engine.run(), name="engine"),
+        asyncio.create_task(
+            watch_policies(settings.policies, settings.load, engine.apply, metrics), name="reload"
+        ),
+        asyncio.create_task(stop.wait(), name="signal"),
+    ]
+    try:
+        grpc_port = await grpc_server.start()
+        http_port = await http_server.start()
+        log.info("serving", grpc_port=grpc_port, http_port=http_port, policies=sorted(policies))
+        finished, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set():
+            log.critical(
+                "a loop ended by itself; shutting down", loops=[task.get_name() for task in finished]
+            )
+            for task in finished:
+                task.result()
+        log.info("shutting down", drain_seconds=settings.drain)
+    finally:
+        http_server.begin_draining()
+        # KEDA's answers go on until the endpoints are gone: the engine stops last.
+        await grpc_server.stop(settings.drain if stop.is_set() else 0.0, settings.grace)
+        await http_server.stop()
+        for task in loops:
+            task.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        await engine.close()
+        log.info("stopped")

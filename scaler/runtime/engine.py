@@ -1,0 +1,150 @@
+"""Sample and decide by the clock: the loop that turns readings into decisions for the board.
+
+KEDA's calls never reach this loop. It wakes when a sampler has finished a sweep, or after
+`interval` seconds when none has, so a hung broker delays nothing but its own readings.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from scaler.core.decide import WorkerClass, decide
+from scaler.core.decision import Decision
+from scaler.core.policy import Broker, ScalingPolicy
+from scaler.core.state import WorkerState
+from scaler.runtime.board import Board, Key, Snapshot
+from scaler.runtime.clock import Clock
+from scaler.runtime.metrics import Metrics
+from scaler.runtime.recording import Recorder
+from scaler.runtime.sampling import Sampler, observe, wanted_queues
+from scaler.runtime.store import StateStore
+from scaler.sources.base import QueueSource
+
+log = structlog.get_logger(__name__)
+
+#: Decisions are never closer together than this, however many brokers there are.
+LEAST_SPACING = 0.25
+#: How often changed states are written to the store.
+SAVE_SECONDS = 1.0
+
+SourceFactory = Callable[[Broker], QueueSource]
+
+
+class Engine:
+    """Owns samplers, states and the deciding loop for a set of policies."""
+
+    def __init__(
+        self,
+        *,
+        board: Board,
+        clock: Clock,
+        metrics: Metrics,
+        store: StateStore,
+        open_source: SourceFactory,
+        interval: float = 1.0,
+    ) -> None:
+        self._board = board
+        self._clock = clock
+        self._metrics = metrics
+        self._store = store
+        self._open_source = open_source
+        self._interval = interval
+        self._recorder = Recorder(metrics)
+        self._policies: Mapping[str, ScalingPolicy] = {}
+        self._subjects: dict[Key, WorkerClass] = {}
+        self._samplers: dict[Broker, tuple[Sampler, asyncio.Task[None]]] = {}
+        self._states: dict[Key, WorkerState] = {}
+        self._decisions: dict[Key, Decision] = {}
+        self._sampled = asyncio.Event()
+
+    async def apply(self, policies: Mapping[str, ScalingPolicy]) -> None:
+        """Put policies into force: classes that stay keep their state, brokers that stay their sampler."""
+        subjects = {
+            (name, worker_class): WorkerClass(name, worker_class, worker)
+            for name, policy in policies.items()
+            for worker_class, worker in policy.spec.workers.items()
+        }
+        loaded = {
+            key: state
+            for key in subjects.keys() - self._states.keys()
+            if (state := await self._store.load(key)) is not None
+        }
+        # From here on nothing waits: the new policies are in force as a whole or not at all.
+        gone = self._subjects.keys() - subjects.keys()
+        self._policies, self._subjects = dict(policies), subjects
+        self._states = {key: state for key, state in (self._states | loaded).items() if key in subjects}
+        self._decisions = {key: decision for key, decision in self._decisions.items() if key in subjects}
+        self._recorder.forget(gone, [(key, subject.worker) for key, subject in subjects.items()])
+        self._reconcile_samplers()
+
+    def _reconcile_samplers(self) -> None:
+        brokers: dict[Broker, list[Key]] = {}
+        names: dict[Broker, str] = {}
+        for key in self._subjects:
+            spec = self._policies[key[0]].spec
+            name = spec.broker_of(key[1])
+            brokers.setdefault(spec.brokers[name], []).append(key)
+            names.setdefault(spec.brokers[name], f"{key[0]}/{name}")
+        for broker in self._samplers.keys() - brokers.keys():
+            sampler, task = self._samplers.pop(broker)
+            task.cancel()
+            self._metrics.broker_up.remove(sampler.name)
+        for broker, keys in brokers.items():
+            if broker not in self._samplers:
+                source = self._open_source(broker)
+                sampler = Sampler(names[broker], source, self._clock, self._metrics, self._interval)
+                task = asyncio.create_task(sampler.run(self._sampled), name=f"sampler {sampler.name}")
+                self._samplers[broker] = (sampler, task)
+            self._samplers[broker][0].queues = wanted_queues(self._subjects[key].worker for key in keys)
+
+    async def run(self) -> None:
+        """Decide and save until cancelled."""
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(self._save_forever(), name="save states")
+            loops.create_task(self._decide_forever(), name="decide")
+
+    async def _decide_forever(self) -> None:
+        while True:
+            self._sampled.clear()
+            self.tick()
+            await asyncio.sleep(LEAST_SPACING)
+            try:
+                async with asyncio.timeout(max(0.0, self._interval - LEAST_SPACING)):
+                    await self._sampled.wait()
+            except TimeoutError:
+                continue
+
+    def tick(self) -> None:
+        """Decide every class once and publish the result."""
+        now = self._clock()
+        for key, subject in self._subjects.items():
+            spec = self._policies[key[0]].spec
+            sampler, _ = self._samplers[spec.brokers[spec.broker_of(key[1])]]
+            observation = observe(subject.worker, sampler.reading)
+            try:
+                state, decision = decide(subject, self._states.get(key, WorkerState()), observation, now)
+            except (
+                Exception
+            ):  # one class's fault must not stop the others; its decision ages and KEDA is told
+                log.exception("deciding failed", policy=key[0], worker_class=key[1])
+                continue
+            self._states[key], self._decisions[key] = state, decision
+            self._recorder.record(subject.worker, observation, decision)
+        self._board.publish(Snapshot(now, self._policies, dict(self._decisions)))
+
+    async def _save_forever(self) -> None:
+        # A loop of its own: a store that hangs must not delay a decision.
+        while True:
+            await asyncio.sleep(SAVE_SECONDS)
+            await self._store.save(dict(self._states))
+
+    async def close(self) -> None:
+        """Stop the samplers, save the states and close the store."""
+        tasks = [task for _, task in self._samplers.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._samplers.clear()
+        await self._store.save(dict(self._states))
+        await self._store.close()

@@ -1,0 +1,94 @@
+"""The arrival estimator: what repeats is a rate, what came once is a backlog."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaler.core import arrivals
+from scaler.core.arrivals import Arrivals
+
+
+def feed(
+    memory: Arrivals, points: list[tuple[float, float, float | None]], service_time: float = 1.0
+) -> Arrivals:
+    for at, unfinished, running in points:
+        memory = arrivals.observe(
+            memory, at=at, unfinished=unfinished, running=running, service_time=service_time
+        )
+    return memory
+
+
+def test_a_dump_is_no_rate_while_it_waits_and_little_when_it_is_done() -> None:
+    waiting = feed(Arrivals(), [(t, 0.0 if t < 10 else 4000.0, 0.0) for t in range(60)])
+    assert arrivals.rate(waiting, waiting=4000).value == 0
+    done = feed(waiting, [(60 + t, max(0.0, 4000.0 - 100 * t), 100.0 if t < 40 else 0.0) for t in range(60)])
+    assert arrivals.rate(done, waiting=0).value == 4000 / 300
+
+
+def test_a_ramp_shows_within_half_a_minute() -> None:
+    """100/s on top of nothing, served by nobody."""
+    memory = feed(Arrivals(), [(t, 0.0, 0.0) for t in range(300)])
+    seen = None
+    for second in range(60):
+        memory = feed(memory, [(300 + second, 100.0 * second, 0.0)])
+        rate = arrivals.rate(memory, waiting=100.0 * second)
+        if rate.value > 90 and seen is None:
+            seen = second
+    assert seen is not None
+    assert 15 <= seen <= 30
+
+
+def test_poisson_noise_does_not_lift_the_rate() -> None:
+    """5 tasks/s for an hour, 10 s each, read every second: the rate never leaves 5 by more than half."""
+    dice = random.Random(7)
+    memory, ends = Arrivals(), [10 * dice.random() for _ in range(50)]
+    worst = 0.0
+    for second in range(3600):
+        ends += [second + dice.expovariate(0.1) for _ in range(_poisson(dice, 5))]
+        ends = [end for end in ends if end > second]
+        memory = feed(memory, [(second, len(ends), len(ends))], service_time=10)
+        if second > 330:
+            worst = max(worst, arrivals.rate(memory, waiting=0).value)
+    assert 5 <= worst <= 7.5
+
+
+def _poisson(dice: random.Random, mean: float) -> int:
+    count, at = 0, dice.expovariate(mean)
+    while at < 1:
+        count, at = count + 1, at + dice.expovariate(mean)
+    return count
+
+
+def test_a_purge_leaves_no_negative_rate_and_a_gap_is_not_compared() -> None:
+    steady = feed(Arrivals(), [(t, 1000.0 + 10 * t, 0.0) for t in range(200)])
+    purged = feed(steady, [(200 + t, 0.0, 0.0) for t in range(5)])
+    assert arrivals.rate(purged, waiting=0).value > 0
+    resumed = feed(steady, [(300, 90_000.0, 0.0)])
+    assert sum(count for _, count in resumed.buckets) <= sum(count for _, count in steady.buckets)
+
+
+def test_losing_sight_of_running_tasks_is_no_arrival() -> None:
+    memory = feed(Arrivals(), [(t, 200.0, 200.0) for t in range(60)], service_time=1e6)
+    flickering = feed(memory, [(60, 0.0, None), (61, 200.0, 200.0), (62, 0.0, None), (63, 200.0, 200.0)], 1e6)
+    assert abs(sum(count for _, count in flickering.buckets)) < 1
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0.1, 30), st.floats(0, 1e6), st.one_of(st.none(), st.floats(0, 1e4))), max_size=80
+    ),
+    st.floats(0.01, 1e4),
+)
+def test_rates_are_finite_and_never_negative(
+    points: list[tuple[float, float, float | None]], service: float
+) -> None:
+    memory, now = Arrivals(), 1e9
+    for wait, unfinished, running in points:
+        now += wait
+        memory = arrivals.observe(
+            memory, at=now, unfinished=unfinished, running=running, service_time=service
+        )
+        rate = arrivals.rate(memory, waiting=unfinished)
+        assert 0 <= rate.value < float("inf")
+        assert len(memory.buckets) <= 61
