@@ -15,6 +15,7 @@ import pytest
 
 from scaler.testing.rabbitmq import RABBITMQ_SCRIPT, Epmd, RabbitMQServer, Vhost
 from scaler.testing.servers import RedisDatabase, RedisServer, Server
+from scaler.testing.tls import TlsDirectory, make_certificates
 
 AnyServer = TypeVar("AnyServer", bound=Server)
 
@@ -49,13 +50,22 @@ def epmd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Epmd]:
 
 
 @pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> TlsDirectory:
+    """An authority, a server for 127.0.0.1 and a client."""
+    _need("openssl", installed=shutil.which("openssl") is not None)
+    return make_certificates(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="session")
 def shared_rabbitmq(epmd: Epmd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQServer]:
     yield from _running(RabbitMQServer(tmp_path_factory.mktemp("rabbitmq"), epmd))
 
 
 @pytest.fixture(scope="session")
-def spare_rabbitmq(epmd: Epmd, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQServer]:
-    yield from _running(RabbitMQServer(tmp_path_factory.mktemp("rabbitmq-spare"), epmd))
+def spare_rabbitmq(
+    epmd: Epmd, certificates: TlsDirectory, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RabbitMQServer]:
+    yield from _running(RabbitMQServer(tmp_path_factory.mktemp("rabbitmq-spare"), epmd, tls=certificates))
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +96,7 @@ def redis_server(shared_redis: RedisServer) -> RedisDatabase:
 
 @pytest.fixture
 def restartable_rabbitmq(spare_rabbitmq: RabbitMQServer) -> Iterator[Vhost]:
-    """An empty virtual host of a RabbitMQ that may be killed, paused and started."""
+    """An empty virtual host of a RabbitMQ that may be killed, paused and started; it speaks TLS too."""
     spare_rabbitmq.start()
     yield spare_rabbitmq.add_vhost(f"test-{next(_numbers)}")
     spare_rabbitmq.resume()

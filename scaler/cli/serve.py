@@ -11,10 +11,11 @@ from typing import Annotated, NoReturn
 import structlog
 import typer
 
+from scaler.api.address import AddressError
 from scaler.api.grpc_server import GrpcServer
 from scaler.api.http_server import HttpServer
 from scaler.core.policy import ScalingPolicy
-from scaler.policyfile import PolicyError, load_path
+from scaler.policyfile import PolicyError, load_directory_or_file
 from scaler.runtime.board import Board
 from scaler.runtime.clock import steady_clock
 from scaler.runtime.engine import Engine
@@ -45,7 +46,7 @@ class Settings:
         Raises:
             PolicyError: a file is broken or there is none.
         """
-        return load_path(self.policies, environment=self.environment, env=os.environ)
+        return load_directory_or_file(self.policies, self.environment, os.environ)
 
 
 def serve(
@@ -103,7 +104,7 @@ def serve(
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(settings, loaded, store))
-    except OSError as error:
+    except AddressError as error:
         _fail(str(error))
 
 

@@ -5,7 +5,7 @@ import shutil
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from scaler.demo import names
 from scaler.demo.names import BrokerKind
-from scaler.demo.processes import Children, DemoError, python
+from scaler.demo.processes import Child, Children, DemoError, python
 
 #: Seconds until a broker must answer: redis-server takes 0.1 s, the embedded one 0.5 s.
 START_TIMEOUT = 15.0
@@ -63,34 +63,43 @@ def choose(kind: BrokerKind) -> Literal["redis-server", "embedded"]:
 
 
 @asynccontextmanager
-async def own_broker(kind: BrokerKind, children: Children, directory: Path) -> AsyncIterator[Broker]:
-    """Start a broker on a free loopback port, without persistence."""
+async def own_broker(kind: BrokerKind, directory: Path) -> AsyncIterator[Broker]:
+    """Start a broker on a free loopback port, without persistence; its log goes to `directory`.
+
+    Raises:
+        UnusableError: the kind isn't installed.
+        DemoError: it didn't come up.
+    """
     chosen = choose(kind)
     port = free_port()
     if chosen == "embedded":
         command = python("scaler.demo.embedded", str(port))
     else:
         binary = shutil.which("redis-server") or "redis-server"
-        options = f"--port {port} --bind 127.0.0.1 --appendonly no --dir {directory} --save".split()
-        command = [binary, *options, ""]
-    child = children.start("broker", command)
+        options = f"--port {port} --bind 127.0.0.1 --appendonly no --save".split()
+        command = [binary, *options, "", "--dir", str(directory)]
     url = f"redis://127.0.0.1:{port}/0"
     client = _client(url)
-    try:
-        deadline = time.monotonic() + START_TIMEOUT
-        while not await _answers(client):
-            child.require_running()
-            if time.monotonic() > deadline:
-                raise DemoError(f"the broker didn't answer within {START_TIMEOUT:g} s; see {child.log}")
-            await asyncio.sleep(0.05)
-        if chosen == "embedded":
-            label = "embedded broker (fakeredis)"
-        else:
-            label = f"redis-server {(await client.info('server'))['redis_version']}"
-        yield Broker(url, label, client)
-    finally:
-        await client.aclose()
-        child.kill()
+    with Children(directory) as children:
+        child = children.start("broker", command)
+        try:
+            await _up(client, child)
+            if chosen == "embedded":
+                label = "embedded broker (fakeredis)"
+            else:
+                label = f"redis-server {(await client.info('server'))['redis_version']}"
+            yield Broker(url, label, client)
+        finally:
+            await client.aclose()
+
+
+async def _up(client: Redis, child: Child) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    while not await _answers(client):
+        child.require_running()
+        if time.monotonic() > deadline:
+            raise DemoError(f"the broker didn't answer within {START_TIMEOUT:g} s; see {child.log}")
+        await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
@@ -112,10 +121,12 @@ async def users_broker(url: str) -> AsyncIterator[Broker]:
             raise UnusableError(f"Redis at {place} doesn't answer: {type(error).__name__}") from error
         if count:
             raise UnusableError(f"Redis at {place} holds {count} keys; name a database that is empty")
-        yield Broker(url, f"Redis at {place}", client)
-        for pattern in names.ALL_KEYS:
-            async for key in client.scan_iter(match=pattern, count=1000):
-                await client.unlink(key)
+        try:
+            yield Broker(url, f"Redis at {place}", client)
+        finally:
+            # A broker that has gone away can't be cleaned; why it matters is reported elsewhere.
+            with suppress(RedisError):
+                await _remove_all(client)
     finally:
         await client.aclose()
 
@@ -125,6 +136,12 @@ def _client(url: str) -> Redis:
     return Redis.from_url(
         url, socket_connect_timeout=2, socket_timeout=5, retry=Retry(NoBackoff(), 0), decode_responses=True
     )
+
+
+async def _remove_all(client: Redis) -> None:
+    for pattern in names.ALL_KEYS:
+        async for key in client.scan_iter(match=pattern, count=1000):
+            await client.unlink(key)
 
 
 async def _answers(client: Redis) -> bool:

@@ -6,6 +6,7 @@ tolerance is 0 and the behavior wide open, as the manifests set them: pacing is 
 business. An error changes nothing, which is how the HPA freezes.
 """
 
+import asyncio
 import math
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +16,8 @@ import grpc
 #: Seconds between two syncs. The real controller takes 15; half of that would be lost here at every step.
 SYNC_SECONDS = 2.0
 REAL_SYNC_SECONDS = 15.0
+#: Seconds after which a sync does without an answer; Kubernetes' API server waits 60.
+ANSWER_TIMEOUT = 5.0
 
 
 class Trigger(Protocol):
@@ -47,9 +50,14 @@ class Autoscaler:
     async def sync(self, current: int) -> Sync:
         """Ask once, and say how many replicas there should be now."""
         try:
-            value, _active = await self._trigger.poll()
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                value, _active = await self._trigger.poll()
+        except TimeoutError:
+            return Sync(current, None, f"no answer within {ANSWER_TIMEOUT:g} s")
         except grpc.aio.AioRpcError as error:
             return Sync(current, None, f"{error.code().name}: {error.details()}")
+        except ValueError as error:
+            return Sync(current, None, str(error))
         return Sync(replicas_for(value, self._low, self._high), value)
 
 

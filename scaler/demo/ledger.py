@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from scaler.demo import names
+from scaler.demo.processes import DemoError
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +51,20 @@ class Ledger:
         return self._ran_again
 
     async def read(self) -> None:
-        """Bring everything up to date."""
-        async with self._client.pipeline(transaction=False) as pipe:
-            pipe.llen(self._queue)
-            pipe.hlen("unacked")
-            pipe.smembers(names.READY_KEY)
-            pipe.lrange(names.DONE_KEY, self._read, -1)
-            self.waiting, self.running, ready, lines = await pipe.execute()
+        """Bring everything up to date.
+
+        Raises:
+            DemoError: the broker doesn't answer.
+        """
+        try:
+            async with self._client.pipeline(transaction=False) as pipe:
+                pipe.llen(self._queue)
+                pipe.hlen("unacked")
+                pipe.smembers(names.READY_KEY)
+                pipe.lrange(names.DONE_KEY, self._read, -1)
+                self.waiting, self.running, ready, lines = await pipe.execute()
+        except RedisError as error:
+            raise DemoError(f"the broker doesn't answer: {type(error).__name__}: {error}") from error
         self.ready_pods = frozenset(ready)
         self._read += len(lines)
         for line in lines:

@@ -62,11 +62,9 @@ class Child:
         """Raise a `DemoError` with the end of its log if it has ended."""
         code = self.exit_code
         if code is not None:
-            raise DemoError(f"{self.name} ended by itself with {code}; the end of {self.log}:\n{self.tail()}")
-
-    def tail(self) -> str:
-        """The last lines of its log."""
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
+            raise DemoError(
+                f"{self.name} ended by itself with {code}; the end of {self.log}:\n{tail(self.log)}"
+            )
 
 
 class Children:
@@ -111,6 +109,11 @@ class Children:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def tail(log: Path) -> str:
+    """The last lines of a log file; empty if there is none."""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-TAIL_LINES:]) if log.exists() else ""
 
 
 def python(module: str, *arguments: str) -> list[str]:

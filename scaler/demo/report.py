@@ -1,6 +1,7 @@
 """What the demo came to: the numbers, whether they are good, and the table that shows them."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,8 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from scaler.core.decision import Decision
 from scaler.core.policy import WorkerPolicy
+
+#: Columns of the report, whatever the terminal: it ends up in issues and logs.
+WIDTH = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,8 @@ class Outcome:
     pod_seconds: float
     #: The time limit if it ended the demo.
     time_limit: float | None = None
-    #: The service's decision when it first asked for the most pods, and when that was.
-    peak_decision: Decision | None = None
+    #: The service's explanation when it first asked for the most pods, and when that was.
+    peak_why: tuple[str, ...] = ()
     peak_at: float = 0.0
 
     @property
@@ -84,7 +87,7 @@ def summary(outcome: Outcome) -> RenderableType:
     waits = [f"{quantile(outcome.waits, share):.1f}" for share in (0.5, 0.95, 1.0)]
     met = outcome.in_time >= objective.service_level
     table = Table(
-        title="What happened", title_justify="left", title_style="bold", show_header=False, width=80
+        title="What happened", title_justify="left", title_style="bold", show_header=False, width=WIDTH
     )
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
@@ -108,32 +111,16 @@ def summary(outcome: Outcome) -> RenderableType:
         f"{outcome.pod_seconds:.0f}; always {outcome.worker.replicas.max} pods: {outcome.always_max:.0f} "
         f"({1 - outcome.pod_seconds / outcome.always_max:.0%} saved)",
     )
-    if outcome.peak_decision is None:
+    if not outcome.peak_why:
         return table
-    return Group(table, "", *_explanation(outcome.peak_decision, outcome.peak_at))
+    title = f"Why at the peak, {outcome.peak_at:.0f} s in (celery-scaler explain)"
+    return Group(table, "", Text(title, "bold"), *map(_explanation_line, outcome.peak_why))
 
 
-def _explanation(decision: Decision, at: float) -> list[RenderableType]:
-    """The lines of `celery-scaler explain`, as of the decision."""
-    terms = Table.grid(padding=(0, 2))
-    terms.add_column(no_wrap=True)
-    terms.add_column(justify="right", no_wrap=True)
-    terms.add_column(overflow="fold")
-    for term in decision.terms:
-        pods = "-" if term.replicas is None else f"{term.replicas:.2f}"
-        terms.add_row(
-            f"  {term.name}", pods, term.formula, style="bold" if term.name == decision.winner else "dim"
-        )
-    held = (
-        f"held by {decision.limit}: {decision.limit_detail}"
-        if decision.limit != "none"
-        else "held by nothing"
-    )
-    return [
-        Text(f"Why {decision.desired} pods at the peak ({at:.0f} s in; celery-scaler explain says)", "bold"),
-        terms,
-        Text(f"  {decision.winner} asks for {decision.recommendation}, {held}"),
-    ]
+def _explanation_line(line: str) -> Text:
+    """A line of the explanation, wrapped under itself; the sum that decided stands out."""
+    wrapped = textwrap.fill(line, WIDTH, subsequent_indent=" " * 11, break_on_hyphens=False)
+    return Text(wrapped, "bold" if "\N{RIGHTWARDS ARROW}" in line else "")
 
 
 def _seconds(value: float | None, what: str) -> str:

@@ -6,6 +6,8 @@ import shutil
 import signal
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -18,13 +20,14 @@ from scaler.demo.keda_client import KedaTrigger
 from scaler.demo.ledger import Ledger
 from scaler.demo.names import BrokerKind
 from scaler.demo.pods import Deployment
-from scaler.demo.processes import Child, Children, DemoError, clean_environment, python
+from scaler.demo.processes import Child, Children, DemoError, clean_environment, python, tail
 from scaler.demo.report import Outcome, summary
 from scaler.demo.scene import Scene
-from scaler.demo.service import running_service
+from scaler.demo.service import POLICY_FILE, running_service
 from scaler.demo.story import Story
 from scaler.demo.traffic import Sender
 from scaler.demo.view import view_for
+from scaler.policyfile import load_path
 
 WORKER_CLASS = "io"
 
@@ -46,42 +49,60 @@ async def run_demo(console: Console, *, kind: BrokerKind, broker_url: str | None
     if task is not None:
         for number in (signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    # gRPC would send even calls to loopback through a proxy.
+    os.environ["no_grpc_proxy"] = "127.0.0.1"  # noqa: SIM112 - gRPC reads small letters
     # The sender's Celery runs in this process and would follow the user's CELERY_BROKER_URL.
     for name in os.environ.keys() - clean_environment().keys():
         del os.environ[name]
-    directory = Path(tempfile.mkdtemp(prefix="celery-scaler-demo-"))
-    problems: list[str] = []
     try:
-        with Children(directory) as children:
-            source = users_broker(broker_url) if broker_url else own_broker(kind, children, directory)
+        with _log_directory(console) as directory:
+            source = users_broker(broker_url) if broker_url else own_broker(kind, directory)
+            # The workers end before the broker: a Redis of the user's is cleaned up after them.
             async with source as broker:
-                outcome = await _play(console, children, broker, tasks)
-        problems = outcome.problems()
-        console.print(summary(outcome))
+                with Children(directory) as children:
+                    outcome = await _play(console, children, broker, tasks)
+            console.print(summary(outcome))
+            _judge(outcome, directory / "service.log")
     except UnusableError as error:
         console.print(str(error), style="bold red", markup=False, highlight=False)
         return 2
-    except DemoError as error:
-        problems = [str(error)]
-    except Exception:
-        problems = ["an error in the demo itself"]
-        raise
-    finally:
-        if problems:
-            reasons = "; ".join(problems)
-            console.print(f"\nThe demo failed: {reasons}", style="bold red", markup=False, highlight=False)
-            console.print(f"All logs are kept in {directory}", markup=False, highlight=False, soft_wrap=True)
-        else:
-            shutil.rmtree(directory, ignore_errors=True)
-    if problems:
+    except DemoError:
         return 1
     console.print(_NEXT, markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
+def _judge(outcome: Outcome, log: Path) -> None:
+    """Raise a `DemoError` if anything went wrong."""
+    problems = outcome.problems()
+    if problems:
+        raise DemoError("\n".join([*problems, f"the end of {log}:", tail(log)]))
+
+
+@contextmanager
+def _log_directory(console: Console) -> Iterator[Path]:
+    """A temporary directory that stays, and is named, if the demo fails; failures are shown here."""
+    directory = Path(tempfile.mkdtemp(prefix="celery-scaler-demo-"))
+    keep = False
+    try:
+        yield directory
+    except (UnusableError, asyncio.CancelledError):
+        raise
+    except BaseException as error:
+        keep = True
+        what = str(error) if isinstance(error, DemoError) else f"{type(error).__name__}: {error}"
+        console.print(f"\nThe demo failed: {what}", style="bold red", markup=False, highlight=False)
+        console.print(f"All logs are kept in {directory}", markup=False, highlight=False, soft_wrap=True)
+        raise
+    finally:
+        if not keep:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
 async def _play(console: Console, children: Children, broker: Broker, tasks: int) -> Outcome:
     """Start the service and the first pod, and play."""
-    worker = _worker_policy()
+    policies = load_path(POLICY_FILE, environment=None, env={names.BROKER_VARIABLE: broker.url})
+    worker = policies["demo"].spec.workers[WORKER_CLASS]
     began = time.monotonic()
 
     def clock() -> float:
@@ -99,26 +120,22 @@ async def _play(console: Console, children: Children, broker: Broker, tasks: int
         with view_for(console) as view:
             view.show(scene)
             await service.ready()
-            trigger = KedaTrigger(
-                service.grpc_address,
-                "demo-io",
-                "default",
-                {"scalerAddress": service.grpc_address, "policy": "demo", "workerClass": WORKER_CLASS},
-            )
-            story = Story(
-                worker_class=WORKER_CLASS,
-                worker=worker,
-                service=service,
-                autoscaler=Autoscaler(trigger, worker.replicas.min, worker.replicas.max),
-                deployment=deployment,
-                ledger=Ledger(broker.client, worker.queues[0]),
-                sender=lambda plan: Sender(broker.url, worker.queues[0], plan, worker.service_time),
-                tasks=tasks,
-                scene=scene,
-                view=view,
-                clock=clock,
-            )
-            outcome = await story.play()
+            metadata = {"scalerAddress": service.grpc_address, "policy": "demo", "workerClass": WORKER_CLASS}
+            async with KedaTrigger(service.grpc_address, "demo-io", "default", metadata) as trigger:
+                story = Story(
+                    worker_class=WORKER_CLASS,
+                    worker=worker,
+                    service=service,
+                    autoscaler=Autoscaler(trigger, worker.replicas.min, worker.replicas.max),
+                    deployment=deployment,
+                    ledger=Ledger(broker.client, worker.queues[0]),
+                    sender=lambda plan: Sender(broker.url, worker.queues[0], plan, worker.service_time),
+                    tasks=tasks,
+                    scene=scene,
+                    view=view,
+                    clock=clock,
+                )
+                outcome = await story.play()
         for pod in deployment.serving:
             await asyncio.to_thread(pod.child.end, 5.0)
         return outcome
@@ -141,7 +158,3 @@ def worker_command(worker: WorkerPolicy, pod: str) -> list[str]:
         "--without-gossip",
         "--without-heartbeat",
     )
-
-
-def _worker_policy() -> WorkerPolicy:
-    raise NotImplementedError

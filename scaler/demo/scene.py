@@ -21,8 +21,9 @@ class Scene:
     ready: int = 0
     starting: int = 0
     stopping: int = 0
-    #: The service's own words: the term that decides, and what holds it back.
+    #: The service's own words: its headline, the sum that decides, and what holds it back.
     why: str = "nothing decided yet"
+    sum: str = ""
     held: str = ""
     #: One depth of the queue per second, oldest first.
     depths: list[int] = field(default_factory=list)

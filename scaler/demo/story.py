@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 
-from scaler.core.decision import Decision
 from scaler.core.policy import WorkerPolicy
 from scaler.demo.cluster import SYNC_SECONDS, Autoscaler
 from scaler.demo.ledger import Ledger
@@ -11,7 +10,7 @@ from scaler.demo.pods import Deployment
 from scaler.demo.processes import DemoError
 from scaler.demo.report import Outcome
 from scaler.demo.scene import Scene
-from scaler.demo.service import Service
+from scaler.demo.service import Explained, Service
 from scaler.demo.traffic import Plan, Sender
 from scaler.demo.view import View
 
@@ -63,7 +62,8 @@ class Story:
         self._burst_at: float | None = None
         self._first_decision: float | None = None
         self._first_pod: float | None = None
-        self._peak_decision: Decision | None = None
+        self._peak = 0
+        self._peak_why: tuple[str, ...] = ()
         self._peak_at = 0.0
         self._frozen = False
         self._idle_since = 0.0
@@ -113,7 +113,7 @@ class Story:
             time_limit=self._limit if self._clock() > self._limit else None,
             duration=duration,
             pod_seconds=pod_seconds,
-            peak_decision=self._peak_decision,
+            peak_why=self._peak_why,
             peak_at=self._peak_at,
         )
 
@@ -131,7 +131,7 @@ class Story:
         if self._sender.failure is not None:
             raise DemoError(f"the tasks can't be sent: {self._sender.failure!r}")
         await self._ledger.read()
-        self._note(await self._service.decision(self._worker_class))
+        self._note(await self._service.explain(self._worker_class))
         if self._clock() >= self._next_sync:
             self._next_sync += SYNC_SECONDS
             await self._sync()
@@ -154,24 +154,24 @@ class Story:
         if sync.replicas > before and self._first_pod is None:
             self._first_pod = self._clock()
 
-    def _note(self, decision: Decision | None) -> None:
-        scene = self._scene
-        if decision is None:
-            scene.why, scene.held = "the service has no decision to show", ""
+    def _note(self, explained: Explained | None) -> None:
+        """Take in what the service decides and says."""
+        scene, smallest = self._scene, self._worker.replicas.min
+        if explained is None:
+            scene.why, scene.sum, scene.held = "the service doesn't answer", "", ""
             return
-        formula = next((term.formula for term in decision.terms if term.name == decision.winner), "")
-        scene.why = f"{decision.winner}: {formula}"
+        decision = explained.decision
+        scene.why = explained.why[0]
+        scene.sum = next((term.formula for term in decision.terms if term.name == decision.winner), "")
         scene.held = "" if decision.limit == "none" else f"{decision.limit}: {decision.limit_detail}"
         if decision.desired != scene.desired and scene.desired:
             held = f", held by {decision.limit}" if scene.held else ""
             asks = f"{decision.winner} asks for {decision.recommendation}"
             scene.say(f"service: {scene.desired} -> {decision.desired} ({asks}{held})")
         scene.desired = decision.desired
-        if decision.desired > (
-            self._peak_decision.desired if self._peak_decision else self._worker.replicas.min
-        ):
-            self._peak_decision, self._peak_at = decision, self._clock()
-        if self._burst_at and self._first_decision is None and decision.desired > self._worker.replicas.min:
+        if decision.desired > max(self._peak, smallest):
+            self._peak, self._peak_why, self._peak_at = decision.desired, explained.why, self._clock()
+        if self._burst_at and self._first_decision is None and decision.desired > smallest:
             self._first_decision = self._clock()
 
     def _draw(self) -> None:

@@ -44,10 +44,14 @@ class PlainView:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._printed_at = float("-inf")
+        self._begun = False
         self._events_printed = 0
 
     def show(self, scene: Scene) -> None:
         """Print what is new."""
+        if not self._begun:
+            self._begun = True
+            self._print(scene.title)
         for at, text in scene.events[self._events_printed :]:
             self._print(f"{clock_text(at)}  * {text}")
         self._events_printed = len(scene.events)
@@ -105,6 +109,7 @@ def picture(scene: Scene, width: int) -> Group:
     )
     rows.add_row("pods", Text.assemble("       ", _blocks(scene), "  ", scene.pods))
     rows.add_row("why", Text(scene.why))
+    rows.add_row("", Text(scene.sum, style="dim"))
     rows.add_row("held by", Text(scene.held or "nothing", style="" if scene.held else "dim"))
     frame = Panel(
         rows,

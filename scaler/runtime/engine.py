@@ -119,9 +119,7 @@ class Engine:
         """Decide every class once and publish the result."""
         now = self._clock()
         for key, subject in self._subjects.items():
-            spec = self._policies[key[0]].spec
-            sampler, _ = self._samplers[spec.brokers[spec.broker_of(key[1])]]
-            observation = observe(subject.worker, sampler.reading)
+            observation = observe(subject.worker, self.sampler_of(key).reading)
             try:
                 state, decision = decide(subject, self._states.get(key, WorkerState()), observation, now)
             except (
@@ -132,6 +130,11 @@ class Engine:
             self._states[key], self._decisions[key] = state, decision
             self._recorder.record(subject.worker, observation, decision)
         self._board.publish(Snapshot(now, self._policies, dict(self._decisions)))
+
+    def sampler_of(self, key: Key) -> Sampler:
+        """The sampler of the broker that holds a class's queues."""
+        spec = self._policies[key[0]].spec
+        return self._samplers[spec.brokers[spec.broker_of(key[1])]][0]
 
     async def _save_forever(self) -> None:
         # A loop of its own: a store that hangs must not delay a decision.

@@ -73,7 +73,7 @@ async def _stirrings(path: Path) -> AsyncIterator[None]:
 
 async def _reload(load: Loader, apply: Apply, metrics: Metrics) -> None:
     try:
-        policies = load()
+        policies = await asyncio.to_thread(load)
     except PolicyError as error:
         metrics.policy_reload_total.labels("broken").inc()
         metrics.policy_broken.set(1)

@@ -51,14 +51,15 @@ class Sampler:
         try:
             while True:
                 began = self._clock()
-                await self._sweep()
+                await self.sweep()
                 sampled.set()
                 await asyncio.sleep(max(0.05, self._interval - (self._clock() - began)))
         finally:
             with contextlib.suppress(SourceError, OSError):
                 await self._source.close()
 
-    async def _sweep(self) -> None:
+    async def sweep(self) -> None:
+        """Read the broker once; whatever happens, `reading` says it."""
         began = self._clock()
         try:
             async with asyncio.timeout(SWEEP_TIMEOUT):

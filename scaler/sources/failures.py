@@ -4,7 +4,7 @@ The texts go to logs, metrics and KEDA, so they are made here from parts that ar
 harmless: the server's own words may repeat a user name, and a URL has the password.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from scaler.sources.base import SourceDeniedError, SourceError, SourceUnavailableError
@@ -48,7 +48,7 @@ def explained(error: BaseException, rules: Iterable[Rule], **values: object) -> 
 
     The last rule has to fit everything.
     """
-    chain = list(_chain(error))
+    chain = _chain(error)
     rule = next(rule for rule in rules if any(rule.fits(cause) for cause in chain))
     return rule.kind(rule.text.format(**values))
 
@@ -69,7 +69,11 @@ def capped(text: str) -> str:
     return line if len(line) <= TEXT_LIMIT else line[: TEXT_LIMIT - 1] + "…"
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+def _chain(error: BaseException) -> list[BaseException]:
+    """The exception and what caused it; libraries do make circles of causes."""
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and not any(cause is known for known in chain):
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return chain

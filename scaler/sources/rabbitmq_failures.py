@@ -20,7 +20,7 @@ RABBITMQ_RULES = (
     Rule(
         (InvalidFrameError,),
         denied,
-        "RabbitMQ at {place} doesn't open virtual host {vhost!r}; create it, grant the user rights, see its log",
+        "RabbitMQ at {place} doesn't open virtual host {vhost!r}; create it, grant rights, see its log",
         words=("Connection.OpenOk",),
     ),
     Rule(
@@ -31,7 +31,7 @@ RABBITMQ_RULES = (
     Rule(
         (TimeoutError,),
         unavailable,
-        f"RabbitMQ at {{place}} didn't log in within {CONNECT_TIMEOUT:g} s; is it hung, or its port filtered?",
+        f"RabbitMQ at {{place}} took no login in {CONNECT_TIMEOUT:g} s; is it hung, or its port filtered?",
     ),
     Rule(
         (socket.gaierror,),

@@ -57,6 +57,7 @@ class RedisSource:
     async def sample(self, queues: Sequence[str], now: float) -> BrokerSample:
         """As `QueueSource.sample`. After an error the next call tries the next alternate of the URL."""
         address = self._addresses[0]
+        known = self._client is not None
         try:
             client = await self._connected(address)
             lengths, size = await self._lengths(client, queues)
@@ -73,6 +74,7 @@ class RedisSource:
                 host=address.host,
                 database=address.path or 0,
                 master=self._master_name,
+                hint="" if known else "; is it Redis, and is TLS on both sides or on neither?",
             ) from error
         except BaseException:
             # Cancelled: an answer is on its way and would meet the next sweep.

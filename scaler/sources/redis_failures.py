@@ -8,7 +8,7 @@ from redis.asyncio.sentinel import MasterNotFoundError
 
 from scaler.sources.failures import CALL_TIMEOUT, Rule, denied, unavailable
 
-#: From the special to the general. Values: place, host, database, master.
+#: From the special to the general. Values: place, host, database, master, hint.
 REDIS_RULES = (
     Rule(
         (MasterNotFoundError,),
@@ -79,6 +79,6 @@ REDIS_RULES = (
     Rule(
         (Exception,),
         unavailable,
-        "Redis at {place} closed the connection; is it Redis, and is TLS on both sides or on neither?",
+        "Redis at {place} closed the connection{hint}",
     ),
 )

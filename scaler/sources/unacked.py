@@ -1,9 +1,10 @@
 """Which queue the delivered messages of a Redis database belong to, and which are held for later.
 
-kombu keeps all of them in one hash, whole messages included, so reading that hash in each sweep
+kombu keeps all of them in one hash, whole messages included; reading all of it in each sweep
 would cost 180 ms at 50,000 entries. Here each sweep reads the tags, and each message once, when
-its tag is new. The reading is bounded: after a start in front of a full hash it takes some
-sweeps to catch up, and until then the answer is "unknown", not a number that is too low.
+its tag is new: 27 ms at 50,000 entries, 16 ms of it in one piece. The reading is bounded: after
+a start in front of a full hash it takes some sweeps to catch up, and until then the answer is
+"unknown", not a number that is too low.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from scaler.sources.kombu_redis import (
     route,
 )
 
-#: Messages read in one sweep: 2 MB at 1 kB a message, 28 MB at 14 kB.
+#: Messages read in one sweep: 2 MB and 30 ms at 1 kB a message, 28 MB at 14 kB.
 READ_BUDGET = 2_000
 
 #: Messages per call; the event loop does other work between two calls.

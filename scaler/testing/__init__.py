@@ -7,7 +7,7 @@ import each other, and because whoever embeds the scaler may want the same tools
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 Value = TypeVar("Value")
 
@@ -15,12 +15,22 @@ Value = TypeVar("Value")
 POLL_INTERVAL = 0.02
 
 
+@overload
 async def wait_until(
-    predicate: Callable[[], Value | Awaitable[Value]],
+    predicate: Callable[[], Awaitable[Value]], *, timeout: float = ..., description: str
+) -> Value: ...
+
+
+@overload
+async def wait_until(predicate: Callable[[], Value], *, timeout: float = ..., description: str) -> Value: ...
+
+
+async def wait_until(
+    predicate: Callable[[], object],
     *,
     timeout: float = 10.0,  # noqa: ASYNC109 - named as everywhere
     description: str,
-) -> Value:
+) -> object:
     """Wait until `predicate()` (or what it awaits) is true; returns that true value.
 
     Takes the place of sleeps: it returns at the first look that succeeds and says what it
@@ -34,7 +44,7 @@ async def wait_until(
     Raises:
         AssertionError: the time is over; the text has the last value seen.
     """
-    last: Value | str = "nothing yet"
+    last: object = "nothing yet"
     try:
         async with asyncio.timeout(timeout):
             while True:

@@ -6,6 +6,7 @@ machine's service.
 
 import json
 import shutil
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -14,9 +15,19 @@ from pathlib import Path
 from urllib.parse import quote
 
 from scaler.testing.servers import Server, Tenant, accepts, free_port
+from scaler.testing.tls import TlsDirectory
 
 #: Debian keeps the server's own script here; the one on PATH insists on `su rabbitmq`.
 RABBITMQ_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+
+
+_TLS = """listeners.ssl.1 = 127.0.0.1:{port}
+ssl_options.cacertfile = {tls.ca_file}
+ssl_options.certfile = {tls.server_cert_file}
+ssl_options.keyfile = {tls.server_key_file}
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = true
+"""
 
 
 class Epmd(Server):
@@ -34,14 +45,17 @@ class Epmd(Server):
 class RabbitMQServer(Server):
     """rabbitmq-server with the management plugin; user and password are guest."""
 
-    def __init__(self, directory: Path, epmd: Epmd, config: str = "") -> None:
+    def __init__(self, directory: Path, epmd: Epmd, *, tls: TlsDirectory | None = None) -> None:
+        """Nothing runs yet; with `tls` it listens on `tls_port` as well."""
         super().__init__(directory)
         self.management_port = free_port()
+        self.tls_port = free_port()
         self._distribution_port = free_port()
         self._epmd = epmd
         (directory / "rabbitmq.conf").write_text(
             f"listeners.tcp.1 = 127.0.0.1:{self.port}\n"
-            f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {self.management_port}\n{config}"
+            f"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {self.management_port}\n"
+            + (_TLS.format(port=self.tls_port, tls=tls) if tls else "")
         )
         (directory / "enabled_plugins").write_text("[rabbitmq_management].\n")
 
@@ -109,6 +123,20 @@ class RabbitMQServer(Server):
         """Create a user without permissions; `tags` as in RabbitMQ ("management,monitoring")."""
         self.management("PUT", f"/api/users/{name}", {"password": password, "tags": tags})
 
+    def control(self, *command: str) -> None:
+        """Run rabbitmqctl against this node, which takes about 2 s.
+
+        Raises:
+            subprocess.CalledProcessError: the command failed.
+        """
+        subprocess.run(  # noqa: S603 - our own fixed commands
+            [RABBITMQ_SCRIPT.with_name("rabbitmqctl"), *command],
+            env=self.environment(),
+            check=True,
+            capture_output=True,
+            timeout=30,
+        )
+
     def management(self, method: str, path: str, body: Mapping[str, object] | None = None) -> bytes:
         """One call of the HTTP API as guest.
 
@@ -130,6 +158,7 @@ class RabbitMQServer(Server):
 class Vhost(Tenant):
     """An empty virtual host of a real RabbitMQ."""
 
+    server: RabbitMQServer
     name: str
     url: str
     management_url: str

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from scaler.core.policy import ScalingPolicy
-from scaler.policyfile import load_path
+from scaler.policyfile import load_directory_or_file
 from scaler.runtime.metrics import Metrics
 from scaler.runtime.reload import watch_policies
 from scaler.testing import wait_until
@@ -44,7 +44,7 @@ class Applied:
 @asynccontextmanager
 async def watching(path: Path) -> AsyncIterator[tuple[Applied, Metrics]]:
     applied, metrics = Applied(), Metrics()
-    load: Callable[[], Mapping[str, ScalingPolicy]] = lambda: load_path(path, environment=None, env={})  # noqa: E731 - one line
+    load: Callable[[], Mapping[str, ScalingPolicy]] = lambda: load_directory_or_file(path, None, {})  # noqa: E731 - one line
     task = asyncio.create_task(watch_policies(path, load, applied, metrics))
     await asyncio.sleep(0.3)  # the watch is set up in a thread of its own and can't be observed
     try:

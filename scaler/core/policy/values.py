@@ -101,21 +101,19 @@ Path = tuple[str | int, ...]
 
 def repetitions(values: Sequence[Any], what: str, at: Path) -> list[PydanticCustomError]:
     """One fault per value that stands in the list `at` a second time; it points at that second one."""
-    seen: set[Any] = set()
-    faults = []
-    for index, value in enumerate(values):
-        if value in seen:
-            faults.append(
-                fault(
-                    "repeated",
-                    "{what} {value} stands twice; remove one",
-                    (*at, index),
-                    what=what,
-                    value=shown(value),
-                )
-            )
-        seen.add(value)
-    return faults
+    first: dict[Any, int] = {}
+    return [
+        fault(
+            "repeated",
+            "{what} {value} stands twice; remove one",
+            (*at, index),
+            (*at, first[value]),
+            what=what,
+            value=shown(value),
+        )
+        for index, value in enumerate(values)
+        if first.setdefault(value, index) != index
+    ]
 
 
 def fault(kind: str, message: str, *places: Path, **context: object) -> PydanticCustomError:
@@ -124,10 +122,11 @@ def fault(kind: str, message: str, *places: Path, **context: object) -> Pydantic
     Args:
         kind: a word for programs.
         message: a sentence with `{name}` for each entry of the context.
-        places: the keys that could be changed to mend it, the likeliest first.
+        places: the keys that could be changed to mend it, the likeliest first; none for a
+            rule about one value.
         context: what the sentence names.
     """
-    return PydanticCustomError(kind, message, {"places": places, **context})
+    return PydanticCustomError(kind, message, {"places": places, **context} if places else context)
 
 
 def refuse(faults: Sequence[PydanticCustomError]) -> None:
@@ -136,12 +135,8 @@ def refuse(faults: Sequence[PydanticCustomError]) -> None:
     Raises:
         ValidationError: pydantic joins its entries to those of the document that holds the model.
     """
-    if faults:
-        raise ValidationError.from_exception_data(
-            "policy",
-            [
-                InitErrorDetails(type=error, loc=next(iter((error.context or {})["places"]), ()), input=None)
-                for error in faults
-            ],
-            hide_input=True,
-        )
+    entries = [
+        InitErrorDetails(type=error, loc=(error.context or {})["places"][0], input=None) for error in faults
+    ]
+    if entries:
+        raise ValidationError.from_exception_data("policy", entries, hide_input=True)

@@ -1,0 +1,47 @@
+"""The JSON of a worker class: its decision in camelCase, the bounds, and the reasons in lines."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic.alias_generators import to_camel, to_snake
+
+from scaler.core.decision import Decision
+from scaler.core.explain import explain
+from scaler.runtime.board import Key, Snapshot
+
+
+def worker_document(snapshot: Snapshot, key: Key, now: float) -> dict[str, Any]:
+    """What is known of one loaded class; `decisionId` is null before its first decision.
+
+    Args:
+        snapshot: where `key` comes from.
+        key: (policy name, worker class).
+        now: seconds since the epoch.
+    """
+    policy, worker_class = key
+    replicas = snapshot.policies[policy].spec.workers[worker_class].replicas
+    decision = snapshot.decisions.get(key)
+    document: dict[str, Any] = {
+        "policy": policy,
+        "workerClass": worker_class,
+        "decisionId": decision.id if decision else None,
+        "min": replicas.min,
+        "max": replicas.max,
+    }
+    if decision is None:
+        return document | {"why": [f"{worker_class}: no decision yet"]}
+    fields = {to_camel(name): value for name, value in decision.to_dict().items()}
+    return document | fields | {"why": list(explain(decision, now, (replicas.min, replicas.max)))}
+
+
+def all_workers(snapshot: Snapshot, now: float) -> list[dict[str, Any]]:
+    """Every loaded class, in the order of the names."""
+    keys = ((policy, name) for policy, loaded in snapshot.policies.items() for name in loaded.spec.workers)
+    return [worker_document(snapshot, key, now) for key in sorted(keys)]
+
+
+def decision_of(document: Mapping[str, Any]) -> Decision | None:
+    """The decision in a `worker_document` that came back as JSON; None where there was none yet."""
+    if document["decisionId"] is None:
+        return None
+    return Decision.from_dict({to_snake(name): value for name, value in document.items()})

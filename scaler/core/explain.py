@@ -1,0 +1,119 @@
+"""A decision in lines for people: the number, the sums behind it, what held it back, and until when.
+
+The service's JSON, `celery-scaler explain` and the demo all show these same lines. Nothing is
+smoothed over: an interval stays an interval, and what can't be seen is called unknown.
+"""
+
+from datetime import UTC, datetime
+
+from scaler.core.decision import Decision, Term
+
+#: Width of the labels before the colon, so that what they name stands in one column.
+_LABEL_WIDTH = 9
+
+
+def explain(decision: Decision, now: float, bounds: tuple[int, int]) -> tuple[str, ...]:
+    """The lines that answer "why this number?", headline first, the rest indented by two blanks.
+
+    Args:
+        decision: what was decided.
+        now: seconds since the epoch, for ages and waiting times.
+        bounds: the policy's (min, max) replicas.
+    """
+    return (
+        _headline(decision),
+        *_terms(decision),
+        _line("limit", _limit(decision)),
+        *_next_step(decision, now),
+        _line("data", _quality(decision)),
+        *(_line("gap", gap) for gap in decision.gaps),
+        _line("active", f"{'yes' if decision.active else 'no'}: {decision.active_because}"),
+        _line("reading", _reading(decision, now)),
+        _line("decided", f"{_moment(decision.decided_at)}, {_ago(now - decision.decided_at)}"),
+        _line("policy", f"{decision.policy}, min {bounds[0]}, max {bounds[1]}"),
+    )
+
+
+def _headline(decision: Decision) -> str:
+    noun = "replica" if decision.desired == 1 else "replicas"
+    return (
+        f"{decision.worker_class}: {decision.desired} {noun} (was {decision.previous}),"
+        f" recommendation {decision.recommendation} from {decision.winner}"
+    )
+
+
+def _line(label: str, text: str) -> str:
+    return f"  {label + ':':<{_LABEL_WIDTH}}{text}"
+
+
+def _terms(decision: Decision) -> tuple[str, ...]:
+    width = max((len(term.name) for term in decision.terms), default=0)
+    return tuple(_term(term, width, won=term.name == decision.winner) for term in decision.terms)
+
+
+def _term(term: Term, width: int, *, won: bool) -> str:
+    replicas = "–" if term.replicas is None else f"{term.replicas:.2f}"
+    return f"  {'→' if won else ' '} {term.name:<{width}} {replicas:>8}  {term.formula}"
+
+
+def _limit(decision: Decision) -> str:
+    if decision.limit == "none":
+        return "none, the replicas follow the recommendation"
+    return f"{decision.limit}: {decision.limit_detail}" if decision.limit_detail else decision.limit
+
+
+def _next_step(decision: Decision, now: float) -> tuple[str, ...]:
+    """When the replicas may move on; nothing to say once the recommendation is reached."""
+    if decision.next_step_at is not None:
+        wait = decision.next_step_at - now
+        when = f"in {_span(wait)}" if wait > 0 else "due now"
+        return (_line("next", f"step allowed at {_moment(decision.next_step_at)}, {when}"),)
+    if decision.desired == decision.recommendation and decision.limit != "data":
+        return ()
+    if decision.limit == "data":
+        return (_line("next", "no step before the data is fresh again"),)
+    return (_line("next", f"no step while {decision.limit} holds"),)
+
+
+def _quality(decision: Decision) -> str:
+    return ": ".join((decision.quality, *filter(None, ["; ".join(decision.quality_reasons)])))
+
+
+def _reading(decision: Decision, now: float) -> str:
+    if decision.sampled_at is None:
+        return "nothing has been read yet"
+    return (
+        f"{_count(decision.ready)} ready, {_interval(decision.running)} running,"
+        f" {_interval(decision.backlog)} backlog, read {_ago(now - decision.sampled_at)}"
+    )
+
+
+def _count(number: int | None) -> str:
+    return "unknown" if number is None else str(number)
+
+
+def _interval(bounds: tuple[int, int] | None) -> str:
+    if bounds is None:
+        return "unknown"
+    low, high = bounds
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def _moment(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _ago(seconds: float) -> str:
+    return f"{_span(max(0.0, seconds))} ago"
+
+
+def _span(seconds: float) -> str:
+    """`0.4 s`, `58 s`, `9 min 58 s`, `2 h 5 min`: two units at the most."""
+    if round(seconds, 1) < 10:  # noqa: PLR2004 - tenths matter to ages below 10 s only
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for size, unit, smaller, name in ((3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            count, rest = divmod(whole, size)
+            return f"{count} {unit} {rest // smaller} {name}" if rest >= smaller else f"{count} {unit}"
+    return f"{whole} s"
