@@ -60,7 +60,7 @@ fi
 if [ "$lacks_promtool" = yes ]; then
   # Unpacked and not installed: the package would bring the Prometheus server as a service.
   unpacked=$(mktemp -d)
-  (cd "$unpacked" && apt-get -qq download prometheus && dpkg-deb -x prometheus_*.deb .)
+  (cd "$unpacked" && apt-get -qq -o APT::Sandbox::User=root download prometheus && dpkg-deb -x prometheus_*.deb .)
   mkdir -p .stamps
   cp "$unpacked/usr/bin/promtool" "$promtool"
   rm -rf "$unpacked"

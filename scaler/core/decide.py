@@ -61,7 +61,8 @@ def decide(
     if assessment.quality == "hold" and needed < current:
         limit, detail = "data", f"{needed} needed, but never down on data that isn't fresh"
     if wanted < current <= worker.replicas.max and now < state.no_down_until:
-        desired, limit, detail = current, "recovery", f"{wanted} needed, no step down: {state.no_down_because}"
+        desired, limit = current, "recovery"
+        detail = f"{wanted} needed, no step down: {state.no_down_because}"
 
     history = state.history
     if assessment.quality == "fresh" or wanted > current:

@@ -27,7 +27,7 @@ from scaler.demo.service import POLICY_FILE, running_service
 from scaler.demo.story import Story
 from scaler.demo.traffic import Sender
 from scaler.demo.view import view_for
-from scaler.policyfile import load_path
+from scaler.policyfile import load_directory_or_file
 
 WORKER_CLASS = "io"
 
@@ -101,7 +101,7 @@ def _log_directory(console: Console) -> Iterator[Path]:
 
 async def _play(console: Console, children: Children, broker: Broker, tasks: int) -> Outcome:
     """Start the service and the first pod, and play."""
-    policies = load_path(POLICY_FILE, environment=None, env={names.BROKER_VARIABLE: broker.url})
+    policies = load_directory_or_file(POLICY_FILE, None, {names.BROKER_VARIABLE: broker.url})
     worker = policies["demo"].spec.workers[WORKER_CLASS]
     began = time.monotonic()
 

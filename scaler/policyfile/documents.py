@@ -8,7 +8,8 @@ from scaler.policyfile.diagnostics import Diagnostic, Finding, Place, PolicyErro
 from scaler.policyfile.nodes import Mapping, Scalar
 from scaler.policyfile.overlays import lay_over, misshapen, overlays, unknown_environment
 from scaler.policyfile.passwords import literal_passwords
-from scaler.policyfile.reader import MAX_BYTES, Unreadable, read
+from scaler.policyfile.reader import read
+from scaler.policyfile.syntax import MAX_BYTES, Unreadable
 from scaler.policyfile.validation import validate
 from scaler.policyfile.variables import Expansion, expand
 
@@ -39,6 +40,8 @@ class Document:
 
     file: str
     root: Mapping = field(repr=False)
+    #: Faults that hold in every environment.
+    findings: tuple[Finding, ...]
 
     @classmethod
     def parse(cls, text: str | bytes, file: str) -> "Document":
@@ -48,12 +51,13 @@ class Document:
             PolicyError: it is no YAML, or something else than a policy.
         """
         try:
-            root = read(_decoded(text))
+            root, findings = read(_decoded(text))
             _refuse_other_kinds(root)
         except Unreadable as error:
             finding = error.finding
         else:
-            return cls(file, root)
+            findings += [*misshapen(root), *literal_passwords(root)]
+            return cls(file, root, tuple(findings))
         raise PolicyError([finding.diagnostic(file)])
 
     @property
@@ -63,7 +67,7 @@ class Document:
 
     def view(self, environment: str | None, env: Lookup[str, str]) -> View:
         """What the document says in an environment; None is the spec without any overlay."""
-        findings = [*misshapen(self.root), *literal_passwords(self.root)]
+        findings = list(self.findings)
         if environment is not None and (unknown := unknown_environment(self.root, environment)):
             findings.append(unknown)
             environment = None

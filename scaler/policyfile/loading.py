@@ -7,7 +7,7 @@ from scaler.core.policy import ScalingPolicy
 from scaler.policyfile.conflicts import conflicts
 from scaler.policyfile.diagnostics import Diagnostic, PolicyError, PolicyPathError
 from scaler.policyfile.documents import Document, View
-from scaler.policyfile.reader import MAX_BYTES
+from scaler.policyfile.syntax import MAX_BYTES
 
 #: Endings of policy files in a folder; others (a schema, notes) may lie beside them.
 SUFFIXES = (".yaml", ".yml")

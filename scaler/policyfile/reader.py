@@ -1,4 +1,4 @@
-"""Text → nodes: YAML 1.2 with positions, and a sentence for everything that YAML can get wrong.
+"""Text → nodes: YAML 1.2 with a position at every key and value.
 
 ruamel.yaml scans, parses and composes; what it composes is walked here instead of being
 constructed, because a constructed object no longer knows where its scalars stood, which of
@@ -9,21 +9,21 @@ import math
 from collections.abc import Iterator
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, StringMark, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from ruamel.yaml.nodes import Node as YamlNode
-from ruamel.yaml.reader import ReaderError
 
 from scaler.core.policy.values import Path, shown
 from scaler.policyfile.diagnostics import Finding, Place
 from scaler.policyfile.nodes import Entry, Mapping, Node, Scalar, Sequence, Value
-
-#: A policy is a page or two; 1 MiB is also the most that a ConfigMap holds.
-MAX_BYTES = 1024 * 1024
-#: A policy is 9 levels deep.
-MAX_DEPTH = 40
-#: Aliases can make a short text large: ten levels of ten aliases each are 10¹⁰ nodes.
-MAX_NODES = 50_000
+from scaler.policyfile.syntax import (
+    FIRST_LINE,
+    MAX_DEPTH,
+    MAX_NODES,
+    TOO_LARGE,
+    Unreadable,
+    compose,
+    place_at,
+)
 
 _TAG = "tag:yaml.org,2002:"
 _SCALAR_TAGS = {
@@ -33,50 +33,23 @@ _SCALAR_TAGS = {
 _CORE = YAML(typ="safe", pure=True)
 #: Keys above an overlay's own: spec, environments, its name.
 _OVERLAY_DEPTH = 2
-_FIRST_LINE = "begin with apiVersion: scaler/v1"
-
-#: What ruamel says (a part of it), and what a policy's author can do about it.
-_PROBLEMS = (
-    ("'\\t'", "a tab can't be used here; indent with spaces"),
-    ("single document", "a second document begins here; keep one policy per file"),
-    ("maximum depth", f"nested deeper than {MAX_DEPTH} levels; a policy needs 9"),
-    ("undefined alias", "this alias has no anchor above it; write &name at the value meant, or quote the *"),
-    ("mapping values are not allowed", "a colon can't stand here; check the indentation, or quote the text"),
-    ("could not find expected ':'", "a key without a colon; write key: value"),
-    ("unexpected end of stream", "a quote is never closed; close it"),
-    ("did not find expected key", "the indentation doesn't fit the lines above; line it up"),
-    (
-        "expected <block end>",
-        "the indentation doesn't fit the lines above, or a bracket is too many; line it up",
-    ),
-    ("expected ',' or", "a comma or a closing bracket is missing; add it"),
-    ("cannot start any token", "a character that can't begin a value; put the text in quotes"),
-    ("escape", 'a backslash that is no escape; write \\\\, or single quotes instead of "'),
-)
 
 
-class Unreadable(Exception):  # noqa: N818 - not an error of its own: callers turn it into a PolicyError
-    """The text is no tree of keys and values."""
-
-    def __init__(self, place: Place, message: str) -> None:
-        super().__init__(message)
-        self.finding = Finding(place, message)
-
-
-def read(text: str) -> Mapping:
-    """The root of the one document in a text.
+def read(text: str) -> tuple[Mapping, list[Finding]]:
+    """The root of the one document in a text, and faults that don't keep the rest from being read.
 
     Raises:
         Unreadable: it can't be read; YAML's first fault hides all that follow it.
     """
-    root = _compose(text)
+    root = compose(text)
     if root is None or (isinstance(root, ScalarNode) and not root.value):
-        raise Unreadable(Place(1, 1), f"the file is empty; {_FIRST_LINE}")
-    node = _Builder().build(root, ())
+        raise Unreadable(Place(1, 1), f"the file is empty; {FIRST_LINE}")
+    builder = _Builder()
+    node = builder.build(root, ())
     if not isinstance(node, Mapping):
         kind = "a list" if isinstance(node, Sequence) else "a single value"
-        raise Unreadable(node.place, f"a policy is a mapping of keys, not {kind}; {_FIRST_LINE}")
-    return node
+        raise Unreadable(node.place, f"a policy is a mapping of keys, not {kind}; {FIRST_LINE}")
+    return node, builder.findings
 
 
 def plain_value(text: str) -> Value:
@@ -86,48 +59,6 @@ def plain_value(text: str) -> Value:
         ValueError: it looks like a number that can't be represented.
     """
     return _value(str(_CORE.resolver.resolve(ScalarNode, text, (True, False))), text)
-
-
-def _compose(text: str) -> YamlNode | None:
-    """The node tree of ruamel.
-
-    Raises:
-        Unreadable: with our words; ruamel's own quote the file.
-    """
-    yaml = YAML(typ="safe", pure=True)
-    yaml.max_depth = MAX_DEPTH
-    yaml.composer.warn_double_anchors = False  # YAML allows to define an anchor again
-    try:
-        node: YamlNode | None = yaml.compose(text)
-    except MarkedYAMLError as error:
-        mark, problem = error.problem_mark or error.context_mark, f"{error.context} {error.problem}"
-        finding = (_place(mark) if mark else Place(1, 1)), _sentence(problem, mark, text)
-    except ReaderError as error:
-        before = text[: error.position] if isinstance(error.position, int) else ""
-        line = before.count("\n")
-        place = Place(line + 1, len(before) - before.rfind("\n"))
-        finding = place, "a control character that YAML doesn't allow; remove it"
-    except (YAMLError, ValueError, OverflowError, AttributeError, AssertionError, IndexError, TypeError):
-        # The last four are how the parser stumbles over directives and escapes that make no sense.
-        finding = Place(1, 1), f"not valid YAML; {_FIRST_LINE} and check quotes and escapes"
-    else:
-        return node
-    raise Unreadable(*finding)
-
-
-def _sentence(problem: str, mark: StringMark | None, text: str) -> str:
-    sentence = next((words for part, words in _PROBLEMS if part in problem), None)
-    if sentence is None:
-        sentence = "not valid YAML here; check the indentation, and quote texts with special characters"
-    lines = text.splitlines()
-    line = lines[mark.line] if mark and mark.line < len(lines) else ""
-    if "${" in line and '"${' not in line:
-        sentence += '; inside of { } and [ ] a variable needs quotes: "${VAR}"'
-    return sentence
-
-
-def _place(mark: StringMark, environment: str | None = None) -> Place:
-    return Place(mark.line + 1, mark.column + 1, environment)
 
 
 def _value(tag: str, text: str) -> Value:
@@ -151,6 +82,7 @@ class _Builder:
     """Walks ruamel's nodes once; counts them, because aliases make few of them many."""
 
     def __init__(self) -> None:
+        self.findings: list[Finding] = []
         self._count = 0
 
     def build(self, node: YamlNode, path: Path) -> Node:
@@ -172,7 +104,8 @@ class _Builder:
         try:
             return Scalar(_value(str(node.tag), text), place, plain=True)
         except (ValueError, KeyError, IndexError):
-            raise Unreadable(place, f"{shown(text)} is no number that can be used") from None
+            message = f"{shown(text)} is no number that can be used; write another, or put it in quotes"
+            raise Unreadable(place, message) from None
 
     def _entries(self, node: MappingNode, path: Path) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}
@@ -182,16 +115,18 @@ class _Builder:
                 merged += self._merged(value, path, len(path))
                 continue
             name = self._key(key, path)
+            if name is None:
+                self.findings.append(Finding(self._place(key, path), "a key must be text; put it in quotes"))
+                continue
             if name in entries:
                 first = entries[name].key_place.line
-                raise Unreadable(
-                    self._place(key, path),
-                    f"the key {shown(name)} stands twice, first on line {first}; remove one of them",
-                )
+                message = f"the key {shown(name)} stands twice, first on line {first}; remove one of them"
+                self.findings.append(Finding(self._place(key, (*path, name)), message))
+                continue
             entries[name] = Entry(self._place(key, (*path, name)), self.build(value, (*path, name)))
         for key, value in merged:  # what is written out wins over what is merged in
             name = self._key(key, path)
-            if name not in entries:
+            if name is not None and name not in entries:
                 entries[name] = Entry(self._place(key, (*path, name)), self.build(value, (*path, name)))
         return entries
 
@@ -210,12 +145,12 @@ class _Builder:
     def _step(self, place: Place, depth: int) -> None:
         self._count += 1
         if self._count > MAX_NODES or depth > MAX_DEPTH:
-            raise Unreadable(place, "aliases make this file too large; write the values themselves")
+            raise Unreadable(place, TOO_LARGE)
 
-    def _key(self, key: YamlNode, path: Path) -> str:
+    def _key(self, key: YamlNode, path: Path) -> str | None:
         if isinstance(key, ScalarNode) and (key.style or str(key.tag) == f"{_TAG}str"):
             return self._text(key, self._place(key, path))
-        raise Unreadable(self._place(key, path), "a key must be text; put it in quotes")
+        return None
 
     def _text(self, node: ScalarNode, place: Place) -> str:
         text = str(node.value)
@@ -226,4 +161,4 @@ class _Builder:
     @staticmethod
     def _place(node: YamlNode, path: Path) -> Place:
         overlay = path[2] if len(path) > _OVERLAY_DEPTH and path[:2] == ("spec", "environments") else None
-        return _place(node.start_mark, str(overlay) if overlay else None)
+        return place_at(node.start_mark, str(overlay) if overlay else None)

@@ -28,8 +28,9 @@ def policy_schema() -> Schema:
         _simplify(definition)
     overlays = {f"{name}{_OVERLAY}": _as_overlay(definition) for name, definition in definitions.items()}
     del overlays[f"Spec{_OVERLAY}"]["properties"]["environments"]
+    overlays[f"Spec{_OVERLAY}"]["type"] = ["object", "null"]  # `production:` with nothing below
     definitions["Spec"]["properties"]["environments"]["patternProperties"] = {
-        pattern: {"anyOf": [{"$ref": f"{_REFERENCE}Spec{_OVERLAY}"}, {"type": "null"}]}
+        pattern: {"$ref": f"{_REFERENCE}Spec{_OVERLAY}"}
         for pattern in definitions["Spec"]["properties"]["environments"]["patternProperties"]
     }
     definitions |= {name: overlays[name] for name in _reachable(f"Spec{_OVERLAY}", overlays)}
@@ -53,18 +54,17 @@ def _simplify(definition: Schema) -> None:
 
 def _with_variables(field: Schema) -> Schema:
     """A field that may as well be a variable, without pydantic's decorations."""
-    described = {key: field[key] for key in ("description", "default") if field.get(key) is not None}
+    shown = ("description",) if "$ref" in field else ("description", "default")
+    described = {key: field[key] for key in shown if field.get(key) is not None}
     rest = {key: value for key, value in field.items() if key not in {"description", "default", "title"}}
     if rest.get("pattern") == DURATION_PATTERN and "default" in described:
         described["default"] = format_duration(described["default"])
-    if "$ref" in rest or rest.get("type") == "object":
+    if "$ref" in rest:
+        return {**described, **rest}
+    if rest.get("type") == "object":
         for free in rest.get("patternProperties", {}):
             rest["patternProperties"][free] = _allowing(rest["patternProperties"][free])
-        return {
-            **described,
-            **rest,
-            **({"additionalProperties": False} if "patternProperties" in rest else {}),
-        }
+        return {**described, **rest, "additionalProperties": False}
     if rest.get("type") == "array":
         return {**described, **rest, "items": _allowing(rest["items"])}
     return {**described, **_allowing(rest)}
@@ -96,7 +96,7 @@ def _as_overlay(definition: Schema) -> Schema:
     for field in overlay.get("properties", {}).values():
         field.pop("default", None)
         field.pop("minProperties", None)
-        for holder in (field, *field.get("patternProperties", {}).values()):
+        for holder in (field, *field.get("patternProperties", {}).values(), *field.get("anyOf", ())):
             if holder.get("$ref", "").startswith(_REFERENCE):
                 holder["$ref"] += _OVERLAY
     return overlay

@@ -18,7 +18,6 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
-from yarl import URL
 
 from scaler.sources.address import MANAGEMENT_PORTS, Address, TlsFiles, parse_addresses, tls_context
 from scaler.sources.base import SourceError
@@ -48,7 +47,7 @@ class Management:
         self._files = files
         self._place = "managementUrl"
         self._session: aiohttp.ClientSession | None = None
-        self._base = URL()
+        self._base = ""
         self._alarms_due = 0.0
         self._alarms = ManagementReading()
 
@@ -93,12 +92,7 @@ class Management:
             if address.scheme == "https":
                 context = await asyncio.to_thread(tls_context, self._files, address.query)
             self._place = address.place
-            self._base = URL.build(
-                scheme=address.scheme,
-                host=address.host,
-                port=address.port,
-                path=f"/{address.path.strip('/')}",
-            )
+            self._base = f"{address.scheme}://{address.place}/{quote(address.path)}".rstrip("/")
             login = address if address.username else broker
             self._session = aiohttp.ClientSession(
                 headers={
@@ -157,9 +151,7 @@ class Management:
             self._alarms = ManagementReading(gaps=(text,))
 
     async def _get(self, session: aiohttp.ClientSession, path: str, query: str) -> tuple[int, Any]:
-        # Built as a whole and marked as encoded: the %2F that names the default virtual host has to stay.
-        url = URL(f"{str(self._base).rstrip('/')}/{path}?{query}", encoded=True)
-        async with session.get(url, allow_redirects=False) as answer:
+        async with session.get(f"{self._base}/{path}?{query}", allow_redirects=False) as answer:
             text = await answer.text()
         try:
             return answer.status, json.loads(text)

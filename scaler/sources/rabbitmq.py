@@ -6,8 +6,8 @@ from contextlib import suppress
 
 import aio_pika
 from aio_pika.abc import UnderlayConnection
+from aio_pika.connection import make_url
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
-from yarl import URL
 
 from scaler.core.observation import BrokerSample, QueueReading
 from scaler.sources.address import NO_FILES, Address, TlsFiles, parse_addresses, tls_context
@@ -93,7 +93,15 @@ class RabbitMQSource:
             if address.scheme == "amqps":
                 context = await asyncio.to_thread(tls_context, self._files, address.query)
             connection = aio_pika.Connection(
-                _library_url(address),
+                # From its parts: Celery's URL may have parameters that mean something else to this library.
+                make_url(
+                    host=address.host,
+                    port=address.port,
+                    login=address.username or "guest",
+                    password=address.password or "guest",
+                    virtualhost=address.path or "/",
+                    ssl=address.scheme == "amqps",
+                ),
                 ssl_context=context,
                 client_properties={"connection_name": "celery-scaler"},
             )
@@ -107,18 +115,6 @@ class RabbitMQSource:
             with suppress(TimeoutError, *CONNECTION_EXCEPTIONS):
                 async with asyncio.timeout(CLOSE_TIMEOUT):
                     await connection.close()
-
-
-def _library_url(address: Address) -> URL:
-    # Rebuilt from its parts: Celery's URL may have query parameters that mean something else to the library.
-    return URL.build(
-        scheme=address.scheme,
-        user=address.username or "guest",
-        password=address.password or "guest",
-        host=address.host,
-        port=address.port,
-        path=f"/{address.path or '/'}",
-    )
 
 
 def _reading(name: str, counts: Counts, unacked: Mapping[str, int]) -> QueueReading:

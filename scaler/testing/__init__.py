@@ -15,6 +15,7 @@ Value = TypeVar("Value")
 POLL_INTERVAL = 0.02
 
 
+# ruff: noqa: ASYNC109 - a bound called timeout, as everywhere
 @overload
 async def wait_until(
     predicate: Callable[[], Awaitable[Value]], *, timeout: float = ..., description: str
@@ -28,7 +29,7 @@ async def wait_until(predicate: Callable[[], Value], *, timeout: float = ..., de
 async def wait_until(
     predicate: Callable[[], object],
     *,
-    timeout: float = 10.0,  # noqa: ASYNC109 - named as everywhere
+    timeout: float = 10.0,
     description: str,
 ) -> object:
     """Wait until `predicate()` (or what it awaits) is true; returns that true value.

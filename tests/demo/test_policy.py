@@ -12,14 +12,14 @@ from scaler.demo.run import WORKER_CLASS, worker_command
 from scaler.demo.service import POLICY_FILE
 from scaler.demo.story import BURST_SECONDS, DEFAULT_TASKS
 from scaler.demo.traffic import SPREAD
-from scaler.policyfile import load_path
+from scaler.policyfile import load_directory_or_file
 
 ENVIRONMENT = {names.BROKER_VARIABLE: "redis://127.0.0.1:1/0", names.POD_VARIABLE: "pod-1"}
 
 
 @pytest.fixture(scope="module")
 def worker() -> WorkerPolicy:
-    policies: Mapping[str, ScalingPolicy] = load_path(POLICY_FILE, environment=None, env=ENVIRONMENT)
+    policies: Mapping[str, ScalingPolicy] = load_directory_or_file(POLICY_FILE, None, ENVIRONMENT)
     return policies["demo"].spec.workers[WORKER_CLASS]
 
 

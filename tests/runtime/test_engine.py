@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from scaler.core.decide import decide
 from scaler.core.observation import BrokerSample
 from scaler.runtime import engine as engine_module
 from scaler.sources.base import SourceUnavailableError
@@ -44,7 +45,7 @@ async def test_one_sampler_serves_all_classes_and_policies_of_a_broker(bench: An
         {"a": make_policy("a", io=["email"], cpu=["ai"]), "b": make_policy("b", mixed=["general"])}
     )
     source = bench.sources["amqp://one"]
-    honest = source.sample
+    honest: Callable[[Sequence[str], float], Awaitable[BrokerSample]] = source.sample
 
     async def noting(queues: Sequence[str], now: float) -> BrokerSample:
         asked.append(tuple(queues))
@@ -109,7 +110,7 @@ async def test_an_outage_ages_the_reading_and_the_end_of_it_is_seen_at_once(
 async def test_one_class_that_can_not_be_decided_does_not_stop_the_others(
     bench: Any, make_policy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = engine_module.decide
+    honest = decide
 
     def faulty(subject: Any, *args: Any) -> Any:
         if subject.name == "cpu":

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ class Applied:
 
     def __init__(self) -> None:
         self.maxima: list[int] = []
+
+    def reached(self, most: int) -> bool:
+        return self.maxima[-1:] == [most]
 
     async def __call__(self, policies: Mapping[str, ScalingPolicy]) -> None:
         self.maxima.append(policies["examx"].spec.workers["io"].replicas.max)
@@ -77,7 +81,7 @@ async def test_every_swap_of_a_configmap_is_seen(tmp_path: Path) -> None:
     async with watching(tmp_path) as (applied, metrics):
         for generation, most in ((2, 6), (3, 7), (4, 8)):
             mount(tmp_path, generation, POLICY.format(max=most))
-            await wait_until(lambda most=most: applied.maxima[-1:] == [most], description=f"max {most}")  # type: ignore[misc]
+            await wait_until(partial(applied.reached, most), description=f"max {most}")
     assert applied.maxima == [6, 7, 8]
     assert counted(metrics, "applied") == 3
 

@@ -39,7 +39,9 @@ spec:
       replicas: {{min: 1, max: 5}}
       behavior:
         scaleUp:
-          policies: [{{type: Pods, value: 3, periodSeconds: {period}}}, {{type: Percent, value: 100, periodSeconds: 120}}]
+          policies:
+            - {{type: Pods, value: 3, periodSeconds: {period}}}
+            - {{type: Percent, value: 100, periodSeconds: 120}}
         scaleDown:
           stabilizationWindowSeconds: {window}
           policies: [{{type: Pods, value: 1, periodSeconds: {down}}}]
@@ -167,7 +169,7 @@ class Service:
         answer = self.call(
             "GetMetrics", pb.GetMetricsRequest(scaledObjectRef=self.ref(), metricName="desired-replicas")
         )
-        return answer.metricValues[0].metricValueFloat
+        return float(answer.metricValues[0].metricValueFloat)
 
     def active(self) -> bool:
         return bool(self.call("IsActive", self.ref()).result)

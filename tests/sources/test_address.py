@@ -1,5 +1,8 @@
 """Broker URLs mean to the scaler what they mean to Celery."""
 
+# kombu has no annotations.
+# mypy: disable-error-code="attr-defined, no-untyped-call"
+
 import ssl
 from pathlib import Path
 

@@ -1,5 +1,8 @@
 """RabbitMQ as it is in production: many queues, missing ones, poor rights, outages, half a management API."""
 
+# kombu has no annotations.
+# mypy: disable-error-code="attr-defined, no-untyped-call"
+
 import asyncio
 import gc
 import time
@@ -284,7 +287,7 @@ class TestOutages:
             began = time.monotonic()
             with pytest.raises(SourceUnavailableError, match=text):
                 await source.sample(["email"], NOW)
-            assert time.monotonic() - began < bound + 0.5
+            assert time.monotonic() - began < bound + 1
         broker.resume()
         assert not (await one(source, "email")).exists
 
@@ -436,7 +439,7 @@ class TestManagement:
         source = opened(RabbitMQSource(rabbitmq.url, management_url=fake_management.url))
         began = time.monotonic()
         sample = await source.sample(["email"], NOW)
-        assert time.monotonic() - began < CALL_TIMEOUT + 0.5
+        assert time.monotonic() - began < CALL_TIMEOUT + 1
         assert "didn't answer within 2 s" in sample.gaps[0]
 
 

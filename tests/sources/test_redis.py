@@ -1,5 +1,8 @@
 """Redis as Celery uses it: priority lists, real workers, bindings, refusals, outages, TLS, Sentinel."""
 
+# kombu has no annotations.
+# mypy: disable-error-code="attr-defined, no-untyped-call"
+
 import asyncio
 import json
 import time
@@ -17,7 +20,7 @@ from celery import Celery
 from scaler.core.observation import QueueReading
 from scaler.sources.address import TlsFiles
 from scaler.sources.base import SourceDeniedError, SourceUnavailableError
-from scaler.sources.failures import CALL_TIMEOUT
+from scaler.sources.failures import CALL_TIMEOUT, CONNECT_TIMEOUT
 from scaler.sources.redis import UNACKED_GAP, RedisSource
 from scaler.sources.unacked import READ_BUDGET, TAG_LIMIT
 from scaler.testing import wait_until
@@ -344,7 +347,7 @@ class TestOutages:
             began = time.monotonic()
             with pytest.raises(SourceUnavailableError, match="didn't answer within 2 s"):
                 await source.sample(["email"], time.time())
-            assert time.monotonic() - began < CALL_TIMEOUT + 0.5
+            assert time.monotonic() - began < CALL_TIMEOUT + 1
         restartable_redis.resume()
         assert (await one(source, "email")).ready == 0
 
@@ -437,7 +440,7 @@ class TestSentinel:
             began = time.monotonic()
             with pytest.raises(SourceUnavailableError):
                 await RedisSource(url, master_name="mymaster").sample(["email"], time.time())
-            assert time.monotonic() - began < 3.5
+            assert time.monotonic() - began < CONNECT_TIMEOUT + 1
 
 
 def envelope(queue: str, eta: object = None) -> bytes:

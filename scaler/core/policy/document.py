@@ -128,7 +128,7 @@ def _has_readable_host(rest: str) -> bool:
 
 
 class Spec(Model):
-    """Brokers and worker classes of one policy, after its environment was laid over it."""
+    """Brokers and worker classes of one policy."""
 
     brokers: Annotated[dict[Name, Broker], Field(min_length=1)]
     """Where queues are, by name; the first is the one of classes that name none."""
@@ -140,9 +140,10 @@ class Spec(Model):
     """When somebody should be told."""
     breakers: Breakers = Breakers()
     """Circuit breakers of the application's databases."""
+    # A loaded policy has their names only: the chosen one was laid over the spec already, and the
+    # others may hold what must not get about.
     environments: dict[Name, dict[str, Any]] = Field(default_factory=dict)
-    """Overlays by environment, each a part of a spec. A loaded policy has their names only: the chosen
-    one was laid over the spec, and the others may hold what must not get about."""
+    """Overlays by name (--environment, SCALER_ENVIRONMENT), each a part of a spec."""
 
     def broker_of(self, worker_class: str) -> str:
         """Name of the broker that holds the queues of a class."""
