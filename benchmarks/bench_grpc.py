@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 
@@ -32,7 +33,8 @@ CALLS_PER_OBJECT = 18 / 60
 
 POLICY = """{"apiVersion": "scaler/v1", "kind": "ScalingPolicy", "metadata": {"name": "examx"}, "spec": {
     "brokers": {"main": {"url": "redis://broker"}},
-    "workers": {"io": {"queues": ["email"], "concurrency": 200, "serviceTime": "1.5s", "replicas": {"max": 5}}}}}"""
+    "workers": {
+        "io": {"queues": ["email"], "concurrency": 200, "serviceTime": "1.5s", "replicas": {"max": 5}}}}}"""
 
 Call = Callable[[], Awaitable[object]]
 
@@ -46,6 +48,7 @@ class Figures:
 
     @property
     def rate(self) -> float:
+        """Calls per second."""
         return len(self.latencies) / self.seconds
 
     def quantile(self, share: float) -> float:
@@ -105,7 +108,7 @@ async def echo_server() -> tuple[grpc.aio.Server, int]:
         return request
 
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    handlers = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
+    handlers: dict[str, Any] = {"Echo": grpc.unary_unary_rpc_method_handler(echo)}
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("bench.Echo", handlers)])
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -130,8 +133,8 @@ async def main() -> None:
         grpc.aio.insecure_channel(f"127.0.0.1:{echo_port}") as to_echo,
     ):
         # Bytes at the client on both sides, so that only the servers differ.
-        get_metrics = to_service.unary_unary("/externalscaler.ExternalScaler/GetMetrics")
-        say = to_echo.unary_unary("/bench.Echo/Echo")
+        get_metrics: Any = to_service.unary_unary("/externalscaler.ExternalScaler/GetMetrics")
+        say: Any = to_echo.unary_unary("/bench.Echo/Echo")
         answer = pb.GetMetricsResponse.FromString(await get_metrics(data))
         if [value.metricValue for value in answer.metricValues] != [4]:
             raise SystemExit(f"wrong answer: {answer}")

@@ -20,7 +20,7 @@ def demo(
     broker_url: Annotated[
         str | None, typer.Option(help="play on this Redis instead; its database must be empty")
     ] = None,
-    tasks: Annotated[int, typer.Option(min=500, max=3000, help="e-mails in the burst")] = 1100,
+    tasks: Annotated[int, typer.Option(min=500, max=3000, help="e-mails in the burst")] = 1000,
 ) -> None:
     """Play an e-mail spike with real Celery workers: about 65 s, no cluster, nothing to install.
 

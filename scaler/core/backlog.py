@@ -26,20 +26,14 @@ class Backlog:
     running: Interval | None
     #: Delivered and not yet due.
     eta_held: int | None
+    #: Busy slots to compute a rate from; None where the interval is too wide to mean anything.
+    busy: int | None = None
 
     @property
     def waiting(self) -> Interval:
         """Due and not started: ready + prefetched. With prefetched unknown, the least is what is ready."""
         low, high = self.prefetched or (0, 0)
         return self.ready + low, self.ready + high
-
-    @property
-    def unfinished(self) -> Interval | None:
-        """Due and not finished, or None while it isn't known what runs."""
-        if self.running is None:
-            return None
-        low, high = self.waiting
-        return low + self.running[0], high + self.running[1]
 
     @property
     def anything(self) -> bool | None:
@@ -56,7 +50,7 @@ def read_backlog(worker: WorkerPolicy, observation: Observation, pods: int) -> B
     eta_held = observation.eta_held
     if observation.consumers == 0 and observation.unacked in (None, 0):
         # Without a consumer nothing can have been delivered and nothing can run.
-        return Backlog(observation.ready, (0, 0), (0, 0), 0)
+        return Backlog(observation.ready, (0, 0), (0, 0), 0, busy=0)
     unacked = observation.unacked
     if unacked is None:
         return Backlog(observation.ready, None, None, None)
@@ -64,8 +58,11 @@ def read_backlog(worker: WorkerPolicy, observation: Observation, pods: int) -> B
     slots = (observation.consumers if observation.consumers is not None else pods) * worker.concurrency
     due_low, due_high = unacked - held_high, unacked - held_low
     if not worker.acks_late:
-        # A task waits inside a worker only while the worker's slots are busy: at least one runs.
-        running = (min(1, due_low), max(slots, due_low and 1))
-        return Backlog(observation.ready, (due_low, due_high), running, eta_held)
+        # A task waits inside a worker only while the worker's slots are busy, and a busy worker holds
+        # prefetchMultiplier waiting tasks for each running one. An empty prefetch says nothing.
+        per_slot = worker.prefetch_multiplier or due_low or 1
+        running = (min(-(-due_low // per_slot), slots), slots)
+        return Backlog(observation.ready, (due_low, due_high), running, eta_held, busy=running[0] or None)
     running = (min(due_low, slots), min(due_high, slots))
-    return Backlog(observation.ready, (due_low - running[0], due_high - running[1]), running, eta_held)
+    prefetched = (due_low - running[0], due_high - running[1])
+    return Backlog(observation.ready, prefetched, running, eta_held, busy=running[1])

@@ -111,10 +111,14 @@ def limit(
 
     stabilized = _stabilize(history, behavior, current, recommendation, now)
     if stabilized > current:
-        return _up(history, behavior.scale_up, current, wanted=stabilized, high=high, now=now)
-    if stabilized < current:
-        return _down(history, behavior.scale_down, current, wanted=stabilized, low=low, now=now)
-    return _unmoved(history, behavior, current, recommendation, now)
+        step = _up(history, behavior.scale_up, current, wanted=stabilized, high=high, now=now)
+    elif stabilized < current:
+        step = _down(history, behavior.scale_down, current, wanted=stabilized, low=low, now=now)
+    else:
+        step = Step(current, "none", "")
+    if step.limit == "none" and step.desired != recommendation:
+        return _held_by_window(history, behavior, step.desired, recommendation, now)
+    return step
 
 
 def next_step_at(
@@ -193,16 +197,16 @@ def _down(history: History, rules: ScalingRules, current: int, *, wanted: int, l
     return Step(wanted, "none", "")
 
 
-def _unmoved(history: History, behavior: Behavior, current: int, recommendation: int, now: float) -> Step:
-    if recommendation == current:
-        return Step(current, "none", "")
-    if recommendation > current:
+def _held_by_window(
+    history: History, behavior: Behavior, desired: int, recommendation: int, now: float
+) -> Step:
+    if recommendation > desired:
         window = behavior.scale_up.stabilization_window_seconds
-        lowest = min((value for _, value in _after(history.lows, now - window)), default=current)
-        return Step(current, "scale-up-window", f"{lowest} was enough within the last {window} s")
+        lowest = min((value for _, value in _after(history.lows, now - window)), default=desired)
+        return Step(desired, "scale-up-window", f"{lowest} was enough within the last {window} s")
     window = behavior.scale_down.stabilization_window_seconds
-    highest = max((value for _, value in _after(history.highs, now - window)), default=current)
-    return Step(current, "scale-down-window", f"{highest} was needed within the last {window} s")
+    highest = max((value for _, value in _after(history.highs, now - window)), default=desired)
+    return Step(desired, "scale-down-window", f"{highest} was needed within the last {window} s")
 
 
 def _words(rules: ScalingRules) -> str:

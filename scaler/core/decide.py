@@ -185,12 +185,12 @@ def _note_quality(
 def _observe(
     worker: WorkerPolicy, memory: arrivals.Arrivals, backlog: Backlog, observation: Observation
 ) -> arrivals.Arrivals:
-    unfinished = backlog.unfinished
+    busy = backlog.busy
     return arrivals.observe(
         memory,
         at=observation.sampled_at or 0.0,
-        unfinished=float(unfinished[1] if unfinished else backlog.waiting[1]),
-        running=float(backlog.running[1]) if backlog.running else None,
+        unfinished=float(backlog.waiting[1] + (busy or 0)),
+        running=None if busy is None else float(busy),
         service_time=worker.service_time,
     )
 

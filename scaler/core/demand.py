@@ -63,7 +63,7 @@ def _steady(worker: WorkerPolicy, load: Load) -> Term:
     )
     if pods > share + 1:
         formula += f", {pods} pods so that {objective.service_level:.4g} start within {objective.wait:g} s"
-    if load.backlog.running is None:
+    if load.backlog.busy is None:
         formula += "; running tasks can't be seen here, so this is a lower bound"
     return Term("steady", float(pods) if pods > share + 1 else share, formula)
 

@@ -13,6 +13,9 @@ from scaler.core.policy import WorkerPolicy
 
 #: Columns of the report, whatever the terminal: it ends up in issues and logs.
 WIDTH = 80
+#: Where the text of the explanation's lines begins: behind a label, and behind a term with its number.
+LINE_INDENT = 11
+TERM_INDENT = 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,9 @@ def summary(outcome: Outcome) -> RenderableType:
 
 def _explanation_line(line: str) -> Text:
     """A line of the explanation, wrapped under itself; the sum that decided stands out."""
-    wrapped = textwrap.fill(line, WIDTH, subsequent_indent=" " * 11, break_on_hyphens=False)
+    is_term = line[2:4] in ("\N{RIGHTWARDS ARROW} ", "  ")
+    indent = " " * (TERM_INDENT if is_term else LINE_INDENT)
+    wrapped = textwrap.fill(line, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
     return Text(wrapped, "bold" if "\N{RIGHTWARDS ARROW}" in line else "")
 
 

@@ -21,7 +21,7 @@ WARM_UP_SECONDS = 6.0
 BURST_SECONDS = 2.0
 #: From the demo's start; with the default number of tasks it takes about 65 s.
 TIME_LIMIT = 110.0
-DEFAULT_TASKS = 1100
+DEFAULT_TASKS = 1000
 #: Tasks per second of the largest fleet, by which a larger burst is given more time.
 FLEET_RATE = 40.0
 #: Nothing waits or runs for so long and tasks are missing: they are lost.
@@ -62,6 +62,8 @@ class Story:
         self._burst_at: float | None = None
         self._first_decision: float | None = None
         self._first_pod: float | None = None
+        #: Whether the service has read the broker.
+        self._seeing = False
         self._peak = 0
         self._peak_why: tuple[str, ...] = ()
         self._peak_at = 0.0
@@ -75,7 +77,7 @@ class Story:
             DemoError: a process ended, or nothing can be sent.
         """
         began = self._clock()
-        await self._until("starting", lambda: bool(self._ledger.ready_pods))
+        await self._until("starting", lambda: bool(self._ledger.ready_pods) and self._seeing)
         self._next_sync = self._clock()
         sending_since = self._clock()
         self._sender.start()
@@ -161,6 +163,7 @@ class Story:
             scene.why, scene.sum, scene.held = "the service doesn't answer", "", ""
             return
         decision = explained.decision
+        self._seeing = decision.quality != "blind"
         scene.why = explained.why[0]
         scene.sum = next((term.formula for term in decision.terms if term.name == decision.winner), "")
         scene.held = "" if decision.limit == "none" else f"{decision.limit}: {decision.limit_detail}"

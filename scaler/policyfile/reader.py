@@ -123,12 +123,18 @@ class _Builder:
                 message = f"the key {shown(name)} stands twice, first on line {first}; remove one of them"
                 self.findings.append(Finding(self._place(key, (*path, name)), message))
                 continue
-            entries[name] = Entry(self._place(key, (*path, name)), self.build(value, (*path, name)))
+            entries[name] = self._entry(key, value, (*path, name))
         for key, value in merged:  # what is written out wins over what is merged in
             name = self._key(key, path)
             if name is not None and name not in entries:
-                entries[name] = Entry(self._place(key, (*path, name)), self.build(value, (*path, name)))
+                entries[name] = self._entry(key, value, (*path, name))
         return entries
+
+    def _entry(self, key: YamlNode, value: YamlNode, path: Path) -> Entry:
+        place, node = self._place(key, path), self.build(value, path)
+        if isinstance(node, Scalar) and node.plain and value.value == "":
+            node = Scalar(None, place, plain=True)  # YAML puts what isn't there before whatever comes next
+        return Entry(place, node)
 
     def _merged(self, value: YamlNode, path: Path, depth: int) -> Iterator[tuple[YamlNode, YamlNode]]:
         """Pairs of a `<<:`; of several mappings that have a key, the first one counts."""

@@ -85,8 +85,8 @@ async def test_reflection_describes_the_service_as_grpcurl_asks(grpc_address: st
     assert any(b"StreamMetricSpec" in file for file in files)
 
 
-async def test_the_end_comes_in_order(stage: Any, serve_grpc: Any, trigger_at: Any) -> None:
-    """Point 8: not ready, then a time of full service, then the streams, then the rest."""
+async def test_8_the_end_comes_in_order(stage: Any, serve_grpc: Any, trigger_at: Any) -> None:
+    """Not ready, then a time of full service, then the streams, then the rest."""
     server, address = await serve_grpc()
     stage.publish(stage.decision(desired=4))
     trigger = trigger_at(address)
@@ -137,7 +137,7 @@ async def test_the_end_comes_in_order(stage: Any, serve_grpc: Any, trigger_at: A
     assert times["stopped"] < 3, "the streams were ended, so the grace of 5 s isn't needed"
 
 
-async def test_a_rolling_update_costs_keda_no_poll(
+async def test_8_a_rolling_update_costs_keda_no_poll(
     stage: Any, serve_grpc: Any, trigger_at: Any, make_stage: Any
 ) -> None:
     """Two replicas; KEDA asks them in turn, on and on, while the first one ends."""

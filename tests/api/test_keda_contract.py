@@ -1,6 +1,7 @@
 """What KEDA requires of an external scaler, point by point, asked as KEDA asks.
 
-The numbers are those of the checklist in docs/keda-contract.md.
+The number in a test's name counts the requirements; 7 has a file of its own (test_streams.py), and
+8 and 9 are about connections (test_grpc_server.py).
 """
 
 import asyncio
@@ -166,9 +167,6 @@ async def test_6_a_stuck_decider_is_told_after_15_s(stage: Any, trigger: Any, st
         assert "16 s old" in (unavailable.value.details() or "")
         assert not (await trigger.stub.IsActive(trigger.reference)).result
         await trigger.stub.GetMetricSpec(trigger.reference)
-
-
-# Point 7, streams: test_streams.py. Points 8 and 9, the end and the age of connections: test_grpc_server.py.
 
 
 async def test_10_a_burst_of_10000_calls_changes_no_decision(

@@ -1,4 +1,4 @@
-"""StreamIsActive (point 7 of KEDA's contract): at once, on edges, slowly again, and a good end."""
+"""StreamIsActive, requirement 7 of KEDA's contract: at once, on edges, slowly again, and a good end."""
 
 import asyncio
 from typing import Any
@@ -31,7 +31,7 @@ class Listener:
 
 
 @pytest.mark.parametrize("active", [True, False])
-async def test_the_state_comes_at_once_and_a_change_at_the_next_tick(
+async def test_7_the_state_comes_at_once_and_a_change_at_the_next_tick(
     stage: Any, trigger: Any, active: bool
 ) -> None:
     stage.publish(stage.decision(active=active))
@@ -44,7 +44,7 @@ async def test_the_state_comes_at_once_and_a_change_at_the_next_tick(
     stream.task.cancel()
 
 
-async def test_ticks_without_a_change_are_silent(stage: Any, trigger: Any) -> None:
+async def test_7_ticks_without_a_change_are_silent(stage: Any, trigger: Any) -> None:
     stage.publish(stage.decision(active=False))
     stream = Listener(trigger)
     await stream.heard_exactly(False)
@@ -56,7 +56,9 @@ async def test_ticks_without_a_change_are_silent(stage: Any, trigger: Any) -> No
     stream.task.cancel()
 
 
-async def test_true_is_repeated_slowly_and_false_never(stage: Any, serve_grpc: Any, trigger_at: Any) -> None:
+async def test_7_true_is_repeated_slowly_and_false_never(
+    stage: Any, serve_grpc: Any, trigger_at: Any
+) -> None:
     _, address = await serve_grpc(repeat_seconds=0.1, stream_seconds=0.75)
     stage.publish(stage.decision(active=True))
     active = Listener(trigger_at(address))
@@ -69,7 +71,7 @@ async def test_true_is_repeated_slowly_and_false_never(stage: Any, serve_grpc: A
     assert idle.heard == [False]
 
 
-async def test_it_never_spins(
+async def test_7_it_never_spins(
     stage: Any, serve_grpc: Any, trigger_at: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits = 0
@@ -88,7 +90,7 @@ async def test_it_never_spins(
     assert waits <= 2 * len(stream.heard) + 2
 
 
-async def test_before_the_first_decision_it_is_silent_so_that_ignorance_starts_no_pod(
+async def test_7_before_the_first_decision_it_is_silent_so_that_ignorance_starts_no_pod(
     stage: Any, trigger: Any
 ) -> None:
     stage.publish()
@@ -101,14 +103,14 @@ async def test_before_the_first_decision_it_is_silent_so_that_ignorance_starts_n
     stream.task.cancel()
 
 
-async def test_a_blind_decision_says_what_the_core_kept(stage: Any, trigger: Any) -> None:
+async def test_7_a_blind_decision_says_what_the_core_kept(stage: Any, trigger: Any) -> None:
     stage.publish(stage.decision(active=True, quality="blind"))
     stream = Listener(trigger)
     await stream.heard_exactly(True)
     stream.task.cancel()
 
 
-async def test_it_ends_with_ok_at_shutdown_and_so_do_later_ones(
+async def test_7_it_ends_with_ok_at_shutdown_and_so_do_later_ones(
     stage: Any, serve_grpc: Any, trigger_at: Any
 ) -> None:
     server, address = await serve_grpc()
@@ -122,7 +124,7 @@ async def test_it_ends_with_ok_at_shutdown_and_so_do_later_ones(
     assert {await stream.task for stream in streams} == {grpc.StatusCode.OK}
 
 
-async def test_it_ends_with_ok_when_a_reload_takes_the_class_away(stage: Any, trigger: Any) -> None:
+async def test_7_it_ends_with_ok_when_a_reload_takes_the_class_away(stage: Any, trigger: Any) -> None:
     stage.publish(stage.decision())
     stream = Listener(trigger)
     await stream.heard_exactly(True)
@@ -131,7 +133,7 @@ async def test_it_ends_with_ok_when_a_reload_takes_the_class_away(stage: Any, tr
     assert await stream.task is grpc.StatusCode.OK
 
 
-async def test_a_client_that_goes_leaves_nothing_behind(stage: Any, trigger: Any) -> None:
+async def test_7_a_client_that_goes_leaves_nothing_behind(stage: Any, trigger: Any) -> None:
     stage.publish(stage.decision())
     stream = Listener(trigger)
     await stream.heard_exactly(True)
@@ -142,14 +144,14 @@ async def test_a_client_that_goes_leaves_nothing_behind(stage: Any, trigger: Any
     assert await trigger.poll() == (1.0, True)
 
 
-async def test_bad_metadata_is_refused(stage: Any, grpc_address: str, trigger_at: Any) -> None:
+async def test_7_bad_metadata_is_refused(stage: Any, grpc_address: str, trigger_at: Any) -> None:
     stage.publish(stage.decision())
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await anext(trigger_at(grpc_address, workerClass="nobody").stream())
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_keda_acts_on_true_alone(stage: Any, trigger: Any) -> None:
+async def test_7_keda_acts_on_true_alone(stage: Any, trigger: Any) -> None:
     stage.publish(stage.decision(active=False))
     activations = trigger.stream()
     first = asyncio.ensure_future(anext(activations))
@@ -160,7 +162,7 @@ async def test_keda_acts_on_true_alone(stage: Any, trigger: Any) -> None:
     await activations.aclose()
 
 
-async def test_a_connection_may_carry_many_streams_and_calls_at_once(stage: Any, trigger: Any) -> None:
+async def test_7_a_connection_may_carry_many_streams_and_calls_at_once(stage: Any, trigger: Any) -> None:
     """All ScaledObjects of a cluster share one connection."""
     stage.publish(stage.decision())
     streams = [Listener(trigger) for _ in range(300)]

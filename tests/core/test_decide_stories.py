@@ -273,3 +273,20 @@ def test_a_raised_or_lowered_max_takes_effect_at_the_next_tick(io_class: Build) 
 def test_a_broken_saved_state_is_no_state(text: str) -> None:
     with pytest.raises(StateError):
         WorkerState.from_json(text)
+
+
+def test_early_acknowledgement_hides_what_runs_and_that_is_no_reason_for_pods(io_class: Build) -> None:
+    """Between none and all slots may be busy: taking all of them for load would never stop growing."""
+    story = Story(io_class(acksLate=False, prefetchMultiplier=4))
+    idle = story.run(900, unacked=0, consumers=1)
+    assert (idle.desired, idle.running, idle.active) == (1, (0, 200), True)
+    assert "lower bound" in next(term.formula for term in idle.terms if term.name == "steady")
+
+
+def test_early_acknowledgement_shows_busy_slots_by_what_waits_in_the_workers(io_class: Build) -> None:
+    """Prefetch multiplier 4: 800 waiting in one worker of 200 slots means that all 200 are busy."""
+    story = Story(io_class(acksLate=False, prefetchMultiplier=4, serviceTime="12s"))
+    decision = story.run(1, ready=0, unacked=800, consumers=1)
+    assert decision.running == (200, 200)
+    assert decision.backlog == (800, 800)
+    assert story.run(400, ready=0, unacked=800, consumers=1).desired >= 2

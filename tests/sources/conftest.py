@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import aio_pika
 import pytest
 
 from scaler.sources.base import QueueSource
 from scaler.testing import wait_until
+from scaler.testing.rabbitmq import Vhost
 
 Source = TypeVar("Source", bound=QueueSource)
 
@@ -62,6 +64,15 @@ async def opened(leaves_nothing_behind: None) -> AsyncIterator[Callable[[Source]
     yield keep
     for source in sources:
         await source.close()
+
+
+@pytest.fixture
+async def channel(
+    rabbitmq: Vhost, leaves_nothing_behind: None
+) -> AsyncIterator[aio_pika.abc.AbstractChannel]:
+    """What producers and workers use, with confirms."""
+    async with await aio_pika.connect(rabbitmq.url) as connection, connection.channel() as opened:
+        yield opened
 
 
 @pytest.fixture
