@@ -52,7 +52,7 @@ lock: $(STAMPS)/venv ## Resolve the dependencies anew into requirements/
 	scripts/lock.sh $(BIN)/uv
 
 services: ## Install RabbitMQ, Redis and promtool where they are missing and we may
-	scripts/install-services.sh
+	scripts/install-services.sh --promtool
 
 $(STAMPS)/venv: pyproject.toml requirements/dev.lock scripts/make-venv.sh
 	scripts/make-venv.sh $(PYTHON) $(VENV)

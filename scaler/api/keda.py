@@ -113,7 +113,7 @@ class KedaServicer(ExternalScalerServicer):
                 told, repeat_at = active, loop.time() + self._repeat_seconds
                 yield pb.IsActiveResponse(result=active)
             elif snapshot is self._board.snapshot:
-                await self._next_snapshot(min(ends_at, repeat_at) if told else ends_at)
+                await self._next_snapshot(min(ends_at, repeat_at) if active else ends_at)
             snapshot = self._board.snapshot
 
     def StreamMetricSpec(  # noqa: N802 - KEDA's name

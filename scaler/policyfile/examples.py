@@ -98,6 +98,10 @@ ITEMS = {
 }
 
 
+#: Values that break no rule, whatever stands beside them.
+_HARMLESS: dict[str | int, object] = {"url": "amqp://", "concurrency": 1, "max": 10_000, "minReplicas": 1}
+
+
 def example_at(path: Path) -> str:
     """What may stand at a path of the document, as YAML in one line."""
     step, parent = path[-1], model_at(path[:-1])
@@ -114,7 +118,9 @@ def line_for(path: Path) -> str:
 
 
 def stand_in(path: Path) -> object:
-    """A value for what is missing or broken, so that the rest of the document can be judged."""
+    """A value for what is missing or broken, with which the rest of the document can be judged."""
+    if path[-1] in _HARMLESS:
+        return _HARMLESS[path[-1]]
     if path[-2:-1] == ("queues",):
-        return str(path)  # unlike any other queue, or it would make faults of its own
+        return str(path)  # unlike any other queue
     return YAML(typ="safe", pure=True).load(example_at(path).replace("${BROKER_URL}", "amqp://"))

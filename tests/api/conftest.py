@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import grpc
 import pytest
 
 from scaler.api.grpc_server import GrpcServer
@@ -159,10 +160,9 @@ async def grpc_address(serve_grpc: Any) -> str:
 def trigger_at(stack: AsyncExitStack) -> Callable[..., KedaTrigger]:
     """Opens KEDA's side of a trigger; metadata as keywords, workerClass io without any."""
 
-    def connect(address: str, **metadata: str) -> KedaTrigger:
-        trigger = KedaTrigger(
-            address, "celery-io", "examx", {"scalerAddress": address, **(metadata or {"workerClass": "io"})}
-        )
+    def connect(target: str | grpc.aio.Channel, **metadata: str) -> KedaTrigger:
+        given = {"scalerAddress": "celery-scaler:9090", **(metadata or {"workerClass": "io"})}
+        trigger = KedaTrigger(target, "celery-io", "examx", given)
         stack.push_async_callback(trigger.close)
         return trigger
 

@@ -194,8 +194,14 @@ async def test_9_an_old_connection_is_replaced_without_a_failed_call(
 ) -> None:
     _, address = await serve_grpc(max_age_seconds=0.1, age_grace_seconds=5)
     stage.publish(stage.decision())
-    trigger = trigger_at(address)
-    ends = time.monotonic() + 1
-    while time.monotonic() < ends:
-        assert await trigger.poll() == (1.0, True)
-        await asyncio.sleep(0.01)
+    async with grpc.aio.insecure_channel(address) as channel:
+        trigger = trigger_at(channel)
+        ends = time.monotonic() + 1
+        while time.monotonic() < ends:
+            assert await trigger.poll() == (1.0, True)
+            await asyncio.sleep(0.01)
+        assert channel.get_state() is grpc.ChannelConnectivity.READY
+        await wait_until(
+            lambda: channel.get_state() is grpc.ChannelConnectivity.IDLE,
+            description="a connection without calls is ended",
+        )

@@ -75,6 +75,17 @@ async def test_keda_is_told_what_is_known_however_long_the_wrong_value(
     assert text in (refused.value.details() or "")
 
 
+async def test_the_answer_fits_into_headers_however_many_classes_are_known(
+    stage: Any, grpc_address: str, trigger_at: Any
+) -> None:
+    stage.load(examx={f"class-{number}-{'x' * 40}": (1, 5) for number in range(400)})
+    stage.publish()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await trigger_at(grpc_address, workerClass="io").poll()
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "unknown workerClass 'io'; policy 'examx' has: class-0-" in (refused.value.details() or "")
+
+
 async def test_a_policy_is_needed_where_several_are_loaded(
     stage: Any, grpc_address: str, trigger_at: Any
 ) -> None:

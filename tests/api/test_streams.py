@@ -11,6 +11,15 @@ from scaler.runtime.board import Board
 from scaler.testing import wait_until
 
 
+async def waits_of_the_server_are_noted(stage: Any, waits: list[None]) -> None:
+    """Everyone has seen the last snapshot and waits for the next; from here on the count is of streams."""
+    seen = stage.board.snapshot
+    assert seen.taken_at
+    for _ in range(10):
+        await asyncio.sleep(0)
+    waits.clear()
+
+
 class Listener:
     """Every message of one raw stream, `false` included, and how it ended."""
 
@@ -28,6 +37,20 @@ class Listener:
     async def heard_exactly(self, *expected: bool) -> None:
         await wait_until(lambda: len(self.heard) >= len(expected), description=f"{expected} on the stream")
         assert self.heard == list(expected)
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One item for each time that a stream waited for the next snapshot."""
+    noted: list[None] = []
+    honest = Board.next
+
+    async def noting(board: Board) -> Any:
+        noted.append(None)
+        return await honest(board)
+
+    monkeypatch.setattr(Board, "next", noting)
+    return noted
 
 
 @pytest.mark.parametrize("active", [True, False])
@@ -71,23 +94,33 @@ async def test_7_true_is_repeated_slowly_and_false_never(
     assert idle.heard == [False]
 
 
+@pytest.mark.parametrize("active", [True, False])
 async def test_7_it_never_spins(
-    stage: Any, serve_grpc: Any, trigger_at: Any, monkeypatch: pytest.MonkeyPatch
+    stage: Any, serve_grpc: Any, trigger_at: Any, waits: list[None], active: bool
 ) -> None:
-    waits = 0
-    honest = Board.next
+    _, address = await serve_grpc(repeat_seconds=0.1, stream_seconds=0.5)
+    stage.publish(stage.decision(active=active))
+    await waits_of_the_server_are_noted(stage, waits)
+    stream = Listener(trigger_at(address))
+    assert await stream.task is grpc.StatusCode.OK
+    # A timer may fire a hair early, and then once more.
+    assert len(waits) <= 2 * len(stream.heard) + 2
 
-    async def counted(board: Board) -> Any:
-        nonlocal waits
-        waits += 1
-        return await honest(board)
 
-    monkeypatch.setattr(Board, "next", counted)
+async def test_7_a_decision_that_is_missing_again_is_silence_and_no_spinning(
+    stage: Any, serve_grpc: Any, trigger_at: Any, waits: list[None]
+) -> None:
+    """Deciding fails for a class that a reload took away and brought back."""
     _, address = await serve_grpc(repeat_seconds=0.1, stream_seconds=0.5)
     stage.publish(stage.decision(active=True))
     stream = Listener(trigger_at(address))
+    await stream.heard_exactly(True)
+    stage.publish()
+    await waits_of_the_server_are_noted(stage, waits)
+    heard = len(stream.heard)
     assert await stream.task is grpc.StatusCode.OK
-    assert waits <= 2 * len(stream.heard) + 2
+    assert len(stream.heard) == heard
+    assert len(waits) <= 4
 
 
 async def test_7_before_the_first_decision_it_is_silent_so_that_ignorance_starts_no_pod(
@@ -157,6 +190,7 @@ async def test_7_keda_acts_on_true_alone(stage: Any, trigger: Any) -> None:
     first = asyncio.ensure_future(anext(activations))
     for _ in range(3):  # answers on the same connection: by then the stream has said false
         assert not (await trigger.stub.IsActive(trigger.reference)).result
+    assert not first.done()
     stage.publish(stage.decision(active=True))
     assert await asyncio.wait_for(first, 5) is True
     await activations.aclose()

@@ -93,8 +93,9 @@ async def test_an_orderly_end_is_waited_for_and_forced_when_it_takes_too_long(tm
     with Children(tmp_path) as children:
         obedient = children.start("sleeper", SLEEPER)
         stubborn = children.start("stubborn", STUBBORN)
-        for child in (obedient, stubborn):
-            await wait_until(lambda child=child: "here" in tail(child.log), description="it runs")  # type: ignore[misc]
+        await wait_until(
+            lambda: all("here" in tail(child.log) for child in (obedient, stubborn)), description="both run"
+        )
         obedient.end(10)
         stubborn.end(0.1)
     assert (obedient.exit_code, stubborn.exit_code) == (-signal.SIGTERM, -signal.SIGKILL)

@@ -39,14 +39,12 @@ def test_lists_are_replaced_not_joined(edited: Edit) -> None:
 
 
 def test_an_overlay_may_bring_a_class_and_a_broker_of_its_own(edited: Edit) -> None:
-    text = edited(
-        (
-            "production: {}",
-            'production: {brokers: {audit: {url: "redis://127.0.0.1/2"}}, workers: {io: {broker: main},'
-            " cpu: {broker: main}, audit: {broker: audit, queues: [audit], concurrency: 1, serviceTime: 1s,"
-            " replicas: {max: 1}}}}",
-        )
+    overlay = (
+        'production: {brokers: {audit: {url: "redis://127.0.0.1/2"}}, workers: {io: {broker: main},'
+        " cpu: {broker: main}, audit: {broker: audit, queues: [audit], concurrency: 1, serviceTime: 1s,"
+        " replicas: {max: 1}}}}"
     )
+    text = edited(("production: {}", overlay))
 
     assert set(seen_by("production", text).spec.workers) == {"io", "cpu", "audit"}
     assert set(seen_by(None, text).spec.workers) == {"io", "cpu"}
@@ -106,14 +104,15 @@ def test_an_overlay_that_contradicts_the_base_is_to_blame(edited: Edit, diagnose
     (fault,) = diagnose(text, environment="uat")
 
     assert str(fault) == (
-        "shop.yaml:26:29: workers.io.replicas: min 4 is greater than max 3; write min: 3 or max: 4"
+        "shop.yaml:26:30: workers.io.replicas: min 4 is greater than max 3; write min: 3 or max: 4"
         " (environment uat)"
     )
 
 
 def test_an_overlay_can_mend_what_the_base_leaves_out(edited: Edit, diagnose: Diagnose) -> None:
     text = edited(
-        ("serviceTime: 18s\n", ""), ("production: {}", "production: {workers: {cpu: {serviceTime: 18s}}}")
+        ("      serviceTime: 18s\n", ""),
+        ("production: {}", "production: {workers: {cpu: {serviceTime: 18s}}}"),
     )
 
     assert diagnose(text, environment="production") == ()

@@ -16,12 +16,11 @@ def load(text: str, **env: str) -> ScalingPolicy:
 
 
 def test_a_plain_variable_becomes_what_yaml_makes_of_its_text(edited: Edit) -> None:
-    text = edited(("{max: 3}\n  env", "{max: ${CPU_MAX:-3}}\n  env".replace("{max: ", "{max: ", 1)))
-    block = text.replace("replicas: {max: ${CPU_MAX:-3}}", "replicas:\n        max: ${CPU_MAX:-3}")
+    text = edited(("replicas: {max: 3}\n  env", "replicas:\n        max: ${CPU_MAX:-3}\n  env"))
 
-    assert load(block).spec.workers["cpu"].replicas.max == 3
-    assert load(block, CPU_MAX="7").spec.workers["cpu"].replicas.max == 7
-    assert load(block, CPU_MAX="").spec.workers["cpu"].replicas.max == 3, "as in a shell, empty is unset"
+    assert load(text).spec.workers["cpu"].replicas.max == 3
+    assert load(text, CPU_MAX="7").spec.workers["cpu"].replicas.max == 7
+    assert load(text, CPU_MAX="").spec.workers["cpu"].replicas.max == 3, "as in a shell, empty is unset"
 
 
 def test_a_quoted_variable_stays_a_text(edited: Edit, diagnose: Diagnose) -> None:

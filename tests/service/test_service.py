@@ -191,3 +191,25 @@ async def explain(service: Any) -> str:
         subprocess.run, command, capture_output=True, text=True, timeout=20, check=True
     )
     return done.stdout
+
+
+async def test_the_metrics_pass_promtools_rules(
+    service: Any, broker: tuple[str, str], promtool: str, publish_tasks: Any
+) -> None:
+    url, management = broker
+    service.write(url, management=management)
+    service.start()
+    await wait_until(
+        lambda: service.ready and service.worker()["quality"] == "fresh", timeout=20, description="ready"
+    )
+    await asyncio.to_thread(publish_tasks, url, "email", 40)
+    await wait_until(lambda: service.worker()["ready"] == 40, timeout=5, description="all seen")
+    service.value()
+    text = service.get("/metrics")[1]
+    command = [promtool, "check", "metrics"]
+    checked = await asyncio.to_thread(
+        subprocess.run, command, input=text, capture_output=True, text=True, timeout=20, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    series = 'celery_scaler_queue_messages{policy="examx",queue="email",state="ready",worker_class="io"} 40.0'
+    assert series in text
