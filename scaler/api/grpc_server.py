@@ -94,7 +94,7 @@ class GrpcServer:
             bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         except RuntimeError as error:
             raise AddressError(
-                f"can't listen for gRPC on {self._address}: the port is taken or the host isn't ours"
+                f"can't listen for gRPC on {self._address}: the port is taken or the address not local"
             ) from error
         await self._set_health(_LIVENESS_NAMES, serving=True)
         await self._set_health(_READINESS_NAMES, serving=self._board.ready)

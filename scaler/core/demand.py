@@ -104,7 +104,7 @@ def _fill(worker: WorkerPolicy, load: Load) -> Term:
     level = FULL_SHARE * limit
     place = f"{fullest.name} holds {fullest.ready} of {limit}"
     if growth <= 0:
-        return Term("fill", None, f"{place} and doesn't grow for longer than the present pods can work")
+        return Term("fill", None, f"{place}; no more arrives than {load.pods} pods can do")
     left = max(0.0, level - fullest.ready) / growth
     horizon = worker.startup_time + FILL_MARGIN_SECONDS
     outlook = f"{place}, grows by {growth:.4g}/s: {FULL_SHARE:.0%} full in {format_duration(round(left, 1))}"

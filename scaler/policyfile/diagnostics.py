@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from scaler.core.policy.values import shown
+
 _CREDENTIALS = re.compile(r"://[^\s'\"]*@")
 
 
@@ -45,7 +47,7 @@ class Finding:
     def diagnostic(self, file: str, environment: str | None = None) -> Diagnostic:
         """The finding as it is shown; `environment` is named where the place doesn't name one itself."""
         environment = self.place.environment or environment
-        suffix = f" (environment {environment})" if environment else ""
+        suffix = f" (environment {word(environment)})" if environment else ""
         return Diagnostic(file, self.place.line, self.place.column, masked(self.message) + suffix)
 
 
@@ -64,6 +66,11 @@ class PolicyPathError(PolicyError):
 def masked(text: str) -> str:
     """The text without the user and password of any URL in it."""
     return _CREDENTIALS.sub("://…@", text)
+
+
+def word(key: str) -> str:
+    """A key as messages repeat it: plain where it could be one, else quoted, escaped and cut."""
+    return key if re.fullmatch(r"[\w-]{1,63}", key) else shown(key)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -6,7 +6,8 @@ A test loads each of them against the field that it stands for.
 from ruamel.yaml import YAML
 
 from scaler.core.policy.values import Path
-from scaler.policyfile.shape import model_at, words_at
+from scaler.policyfile.diagnostics import word
+from scaler.policyfile.shape import is_known, model_at, words_at
 
 #: By `Model.key`, or by key alone where it means the same everywhere.
 EXAMPLES = {
@@ -114,7 +115,7 @@ def example_at(path: Path) -> str:
 
 def line_for(path: Path) -> str:
     """`key: example` for a path of the document, or `- example` for an item of a list."""
-    return f"- {example_at(path)}" if isinstance(path[-1], int) else f"{path[-1]}: {example_at(path)}"
+    return f"{'-' if isinstance(path[-1], int) else f'{word(path[-1])}:'} {example_at(path)}"
 
 
 def stand_in(path: Path) -> object:
@@ -123,4 +124,6 @@ def stand_in(path: Path) -> object:
         return _HARMLESS[path[-1]]
     if path[-2:-1] == ("queues",):
         return str(path)  # unlike any other queue
+    if not is_known(path):
+        return None  # what holds it is of the wrong shape, and said to be
     return YAML(typ="safe", pure=True).load(example_at(path).replace("${BROKER_URL}", "amqp://"))

@@ -4,7 +4,8 @@ Mappings merge, key by key; lists and single values replace what was there. What
 overlay keeps its own position, so that a fault in it is reported where it was written.
 """
 
-from scaler.policyfile.diagnostics import Finding, did_you_mean
+from scaler.core.policy.values import shown
+from scaler.policyfile.diagnostics import Finding, did_you_mean, word
 from scaler.policyfile.nodes import Entry, Mapping, Node, Scalar, key_place_of
 
 _ENVIRONMENTS = ("spec", "environments")
@@ -20,7 +21,8 @@ def overlays(root: Mapping) -> dict[str, Entry]:
 def misshapen(root: Mapping) -> list[Finding]:
     """Overlays that can't be laid over anything."""
     findings = []
-    for name, entry in overlays(root).items():
+    for key, entry in overlays(root).items():
+        name = word(key)
         if not isinstance(entry.node, Mapping) and not _is_empty(entry.node):
             message = f"environments.{name} must be a mapping like spec; write {name}: {{}} or keys of spec"
             findings.append(Finding(entry.key_place, message))
@@ -37,9 +39,13 @@ def unknown_environment(root: Mapping, environment: str) -> Finding | None:
         return None
     place = key_place_of(root, _ENVIRONMENTS)
     if not known:
-        return Finding(place, f"no environments here, so {environment!r} is unknown; add it or ask for none")
+        return Finding(
+            place, f"no environments here, so {shown(environment)} is unknown; add it or ask for none"
+        )
     guess = did_you_mean(environment, known)
-    return Finding(place, f"unknown environment {environment!r};{guess} known: {', '.join(known)}")
+    return Finding(
+        place, f"unknown environment {shown(environment)};{guess} known: {', '.join(map(word, known))}"
+    )
 
 
 def lay_over(root: Mapping, environment: str | None) -> Mapping:

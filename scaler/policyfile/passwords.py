@@ -6,7 +6,7 @@ part of `${VAR:-default}` stands in the file as well, so it counts as written.
 
 import re
 
-from scaler.policyfile.diagnostics import Finding
+from scaler.policyfile.diagnostics import Finding, word
 from scaler.policyfile.nodes import Mapping, Scalar
 from scaler.policyfile.overlays import overlays
 from scaler.policyfile.variables import pieces
@@ -40,7 +40,7 @@ def _of_spec(spec: Mapping) -> list[Finding]:
                 findings.append(
                     Finding(
                         node.place,
-                        f"brokers.{name}.{key} has a password written into it; take it from a variable"
+                        f"brokers.{word(name)}.{key} has a password written into it; take it from a variable"
                         f' ("${{BROKER_URL}}") or, for url, from a file (urlFile)',
                     )
                 )

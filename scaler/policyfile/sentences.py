@@ -5,13 +5,12 @@ spellings. Values are taken from the file, never from pydantic, so that what cam
 variable is shown as the `${VAR}` that was written.
 """
 
-import re
 from collections.abc import Callable
 
 from pydantic_core import ErrorDetails
 
 from scaler.core.policy.values import Path, shown
-from scaler.policyfile.diagnostics import Finding, did_you_mean
+from scaler.policyfile.diagnostics import Finding, did_you_mean, word
 from scaler.policyfile.examples import line_for
 from scaler.policyfile.nodes import Mapping, Node, Scalar, Sequence, find, key_place_of, place_of
 from scaler.policyfile.passwords import URL_KEYS
@@ -94,7 +93,7 @@ def label(path: Path) -> str:
     """A path as people read it: `workers.io.queues[0]`, without the spec that all of it is in."""
     text = ""
     for step in path[1:] if path[:1] == ("spec",) and len(path) > 1 else path:
-        text += f"[{step}]" if isinstance(step, int) else f".{_word(step)}"
+        text += f"[{step}]" if isinstance(step, int) else f".{word(step)}"
     return text.removeprefix(".") or "the policy"
 
 
@@ -138,7 +137,7 @@ def _value(node: Node | None, path: Path, error: ErrorDetails) -> str:
 def _bound(written: str, path: Path, error: ErrorDetails) -> str:
     key, comparison, open_ended = _BOUNDS[error["type"]]
     bound = error["ctx"][key]
-    remedy = f"{path[-1]}: {bound:g} {open_ended}" if open_ended else line_for(path)
+    remedy = f"{word(str(path[-1]))}: {bound:g} {open_ended}" if open_ended else line_for(path)
     return f"{label(path)} is {written}, {comparison} {bound:g}; write {remedy}"
 
 
@@ -172,7 +171,3 @@ def _written(node: Node | None, path: Path) -> str:
             return "nothing"
         return str(node.value).lower() if isinstance(node.value, bool) else shown(node.value)
     return "a list" if isinstance(node, Sequence) else "a mapping"
-
-
-def _word(step: str) -> str:
-    return step if re.fullmatch(r"[\w-]{1,63}", step) else shown(step)

@@ -26,6 +26,11 @@ def words_at(path: Path) -> tuple[str, ...]:
     return get_args(found) if get_origin(found) is Literal else ()
 
 
+def is_known(path: Path) -> bool:
+    """Whether a document may have something at a path at all."""
+    return _type_at(path) is not None
+
+
 def is_needed(path: Path) -> bool:
     """Whether a document without this key is none: a field without default, a broker, or its URL."""
     parent = model_at(path[:-1])
@@ -41,9 +46,9 @@ def _type_at(path: Path) -> Any:  # noqa: ANN401 - annotations are classes and s
         if isinstance(found, type) and issubclass(found, Model):
             info = known_keys(found).get(str(step))
             found = _bare(info.annotation) if info else None
-        elif get_origin(found) is dict:
+        elif get_origin(found) is dict and isinstance(step, str):
             found = _bare(get_args(found)[1])
-        elif get_origin(found) is tuple:
+        elif get_origin(found) is tuple and isinstance(step, int):
             found = _bare(get_args(found)[0])
         else:
             return None

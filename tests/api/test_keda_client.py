@@ -64,7 +64,8 @@ def script(trigger_at: Any, stack: AsyncExitStack) -> Any:
     """Starts a scripted scaler; it, and a trigger that asks it."""
 
     async def start(**answers: list[Any]) -> tuple[Scripted, Any]:
-        scripted = Scripted(**({"GetMetricSpec": [specs("a")], "IsActive": [ACTIVE]} | answers))
+        defaults: dict[str, list[Any]] = {"GetMetricSpec": [specs("a")], "IsActive": [ACTIVE]}
+        scripted = Scripted(**(defaults | answers))
         server = grpc.aio.server()
         add_ExternalScalerServicer_to_server(scripted, server)
         port = server.add_insecure_port("127.0.0.1:0")
