@@ -133,6 +133,11 @@ class Story:
         if self._sender.failure is not None:
             raise DemoError(f"the tasks can't be sent: {self._sender.failure!r}")
         await self._ledger.read()
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # Ctrl-C. redis-py awaits its sends with asyncio.wait_for, which on Python 3.11 swallows a
+            # cancellation that comes just then (1 to 3 turns of the event loop for each command).
+            raise asyncio.CancelledError
         self._note(await self._service.explain(self._worker_class))
         if self._clock() >= self._next_sync:
             self._next_sync += SYNC_SECONDS

@@ -1,5 +1,7 @@
 """The demo knows when it is over, and doesn't call a failure a success."""
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +35,7 @@ class World:
         self.now = 0.0
         self.wanted: Callable[[int], int] = lambda waiting: 4 if waiting > 200 else 1
         self.lost = 0
+        self.swallows_cancellation = False
         self.error = ""
         self.child_exit: int | None = 0
         # The sender
@@ -86,6 +89,12 @@ class World:
     # the ledger: time passes here
     async def read(self) -> None:
         self.now += 0.25
+        if self.swallows_cancellation and self.now == 10.0:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
         if self._sending_since is not None and self._plan is not None:
             self.sent = self._plan.due(self.now - self._sending_since)
         able = int(2.5 * len(self.deployment.serving))
@@ -207,3 +216,11 @@ async def test_a_sender_that_fails_ends_the_demo(world: World) -> None:
     world.failure = ConnectionError("refused")
     with pytest.raises(DemoError, match=r"the tasks can't be sent: ConnectionError\('refused'\)"):
         await world.play()
+
+
+async def test_ctrl_c_ends_the_demo_even_where_a_library_swallows_it(world: World) -> None:
+    world.swallows_cancellation = True
+    playing = asyncio.create_task(world.play())
+    await asyncio.wait([playing])
+    assert playing.cancelled()
+    assert world.now == 10.0
