@@ -61,6 +61,7 @@ async def run_demo(console: Console, *, kind: BrokerKind, broker_url: str | None
             async with source as broker:
                 with Children(directory) as children:
                     outcome = await _play(console, children, broker, tasks)
+            console.print()
             console.print(summary(outcome))
             _judge(outcome, directory / "service.log")
     except UnusableError as error:
@@ -91,7 +92,9 @@ def _log_directory(console: Console) -> Iterator[Path]:
     except BaseException as error:
         keep = True
         what = str(error) if isinstance(error, DemoError) else f"{type(error).__name__}: {error}"
-        console.print(f"\nThe demo failed: {what}", style="bold red", markup=False, highlight=False)
+        console.print(
+            f"\nThe demo failed: {what}", style="bold red", markup=False, highlight=False, soft_wrap=True
+        )
         console.print(f"All logs are kept in {directory}", markup=False, highlight=False, soft_wrap=True)
         raise
     finally:

@@ -35,7 +35,7 @@ def conflicts(views: Iterable[View]) -> list[tuple[View, Finding]]:
             broker = _identity(view.policy.spec.brokers[view.policy.spec.broker_of(worker_class)])
             for index, queue in enumerate(worker.queues):
                 owner, owner_class = owners.setdefault((broker, queue), (view, worker_class))
-                if owner is not view:
+                if owner is not view or owner_class != worker_class:  # also over two names of one broker
                     place = place_of(view.root, ("spec", "workers", worker_class, "queues", index))
                     message = (
                         f"workers.{worker_class} claims the queue {queue!r}, and so does {owner_class} of"

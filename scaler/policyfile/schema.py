@@ -17,6 +17,7 @@ Schema = dict[str, Any]
 #: A value that comes out of a variable, or has one in it.
 _VARIABLE: Schema = {"type": "string", "pattern": r"\$\{[A-Za-z_]", "description": "A value from a variable"}
 _REFERENCE = "#/$defs/"
+_VARIABLE_REFERENCE = f"{_REFERENCE}Variable"
 _OVERLAY = "Overlay"
 
 
@@ -76,7 +77,7 @@ def _allowing(value: Schema) -> Schema:
     closed = [arm for arm in arms if arm.get("type") in {"integer", "number", "boolean"} or _is_narrow(arm)]
     if not closed:
         return value
-    return {"anyOf": [*arms, {"$ref": f"{_REFERENCE}Variable"}]}
+    return {"anyOf": [*arms, {"$ref": _VARIABLE_REFERENCE}]}
 
 
 def _is_narrow(arm: Schema) -> bool:
@@ -97,7 +98,7 @@ def _as_overlay(definition: Schema) -> Schema:
         field.pop("default", None)
         field.pop("minProperties", None)
         for holder in (field, *field.get("patternProperties", {}).values(), *field.get("anyOf", ())):
-            if holder.get("$ref", "").startswith(_REFERENCE):
+            if holder.get("$ref", _VARIABLE_REFERENCE) != _VARIABLE_REFERENCE:
                 holder["$ref"] += _OVERLAY
     return overlay
 

@@ -1,6 +1,7 @@
 """One line per worker class: what a valid policy comes to, in numbers that its author can check."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from itertools import islice
 
 from scaler.core.policy import WorkerPolicy
 from scaler.core.policy.values import format_duration
@@ -8,6 +9,8 @@ from scaler.policyfile.timeline import Move, growth, shrinking
 
 #: Moves that a line shows before it skips to the last.
 _SHOWN_MOVES = 5
+#: Moves that are played at all: what needs more of them takes hours, and nobody reads on.
+_PLAYED_MOVES = 200
 
 
 def summarize(worker: WorkerPolicy) -> dict[str, object]:
@@ -21,8 +24,8 @@ def summarize(worker: WorkerPolicy) -> dict[str, object]:
         "slotsAtMax": slots,
         "serviceTimeSeconds": worker.service_time,
         "tasksPerSecondAtMax": round(slots / worker.service_time, 3),
-        "scaleUp": [{"afterSeconds": move.after, "replicas": move.replicas} for move in growth(worker)],
-        "scaleDown": [{"afterSeconds": move.after, "replicas": move.replicas} for move in shrinking(worker)],
+        "scaleUp": _records(growth(worker)),
+        "scaleDown": _records(shrinking(worker)),
     }
 
 
@@ -33,11 +36,11 @@ def describe(worker: WorkerPolicy) -> str:
     rate = _rate(high * slots / worker.service_time)
     parts = [
         f"queues {', '.join(worker.queues)}",
-        f"{worker.pool}, {pods} of {slots} slots, {high * slots} slots at max",
+        f"{worker.pool}, {pods} of {slots} slot{'s' if slots > 1 else ''}, {high * slots} slots at max",
         f"{rate} at {format_duration(worker.service_time)} each",
     ]
     if high > max(1, low):
-        parts += [f"up {_moves(list(growth(worker)))}", f"down {_moves(list(shrinking(worker)))}"]
+        parts += [f"up {_words(growth(worker))}", f"down {_words(shrinking(worker))}"]
     return "; ".join(parts)
 
 
@@ -54,13 +57,17 @@ def _rounded(number: float) -> str:
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"  # noqa: PLR2004 - three digits
 
 
-def _moves(moves: Sequence[Move]) -> str:
-    if not moves:
-        return "never"
+def _records(moves: Iterator[Move]) -> list[dict[str, object]]:
+    return [{"afterSeconds": move.after, "replicas": move.replicas} for move in islice(moves, _PLAYED_MOVES)]
+
+
+def _words(moves: Iterator[Move]) -> str:
     words = [
         f"{move.replicas} {f'after {format_duration(move.after)}' if move.after else 'at once'}"
-        for move in moves
+        for move in islice(moves, _PLAYED_MOVES)
     ]
     if len(words) > _SHOWN_MOVES:
         words[_SHOWN_MOVES - 1 : -1] = ["..."]
-    return ", ".join(words)
+    if next(moves, None):
+        words.append("...")
+    return ", ".join(words) or "never"

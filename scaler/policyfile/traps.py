@@ -11,7 +11,7 @@ from typing import NamedTuple
 from scaler.core.policy import Behavior, ScalingPolicy, WorkerPolicy
 from scaler.core.policy.values import Path, format_duration
 from scaler.policyfile.diagnostics import Finding
-from scaler.policyfile.nodes import Mapping, key_place_of, place_of
+from scaler.policyfile.nodes import Mapping, find, key_place_of, place_of
 from scaler.policyfile.timeline import lowest, moves
 
 #: Pools whose pods run every task in one process, most of them waiting.
@@ -20,6 +20,8 @@ _GREEN_POOLS = ("gevent", "eventlet")
 #: Moves that are compared to find out whether a scaling policy matters, and starts tried.
 _COMPARED_MOVES = 40
 _COMPARED_STARTS = 20
+
+_UP_POLICIES: Path = ("behavior", "scaleUp", "policies")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def traps(policy: ScalingPolicy, root: Mapping) -> list[Trap]:
             *_acknowledgement(worker),
             *(_limits_on_redis(worker) if on_redis else _limits(worker)),
             *_resources(worker),
-            *_idle_policies(worker),
+            *(_idle_policies(worker) if find(root, (*at, *_UP_POLICIES)) else ()),
         ):
             found.append(Trap(kind, Finding(place_of(root, (*at, *path)), message)))
     return found
@@ -138,7 +140,7 @@ def _idle_policies(worker: WorkerPolicy) -> Iterator[_Warning]:
             kept.remove((index, step))
             yield _Warning(
                 "idle-policy",
-                ("behavior", "scaleUp", "policies", index),
+                (*_UP_POLICIES, index),
                 f"{step} never makes a difference from {lowest(worker)} to {worker.replicas.max} replicas,"
                 f" beside {' and '.join(map(str, others))}; remove it, or raise replicas.max",
             )

@@ -15,6 +15,7 @@ from watchfiles import awatch
 
 from scaler.core.policy import ScalingPolicy
 from scaler.policyfile import PolicyError
+from scaler.policyfile.loading import policy_files
 from scaler.runtime.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -29,15 +30,21 @@ Apply = Callable[[Mapping[str, ScalingPolicy]], Awaitable[None]]
 
 
 def fingerprint(path: Path) -> str:
-    """A digest of the names and contents of the policy files at `path`; never raises."""
+    """A digest of the names and contents of the policy files at `path`; never raises.
+
+    A file that can't be read counts with its fault, so that the others' changes are still seen.
+    """
     digest = blake2b(digest_size=16)
     try:
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
-        for file in files:
-            if file.suffix in {".yaml", ".yml"} and not file.name.startswith("."):
-                digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    except OSError as error:
-        digest.update(repr(error.errno).encode())
+        files = policy_files(path)
+    except PolicyError:
+        files = []
+    for file in files:
+        digest.update(file.name.encode() + b"\0")
+        try:
+            digest.update(file.read_bytes() if file.is_file() else b"no file")
+        except OSError as error:
+            digest.update(repr(error.errno).encode())
     return digest.hexdigest()
 
 

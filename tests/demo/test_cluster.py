@@ -1,22 +1,27 @@
 """The stand-in for KEDA and the HPA answers as the real ones would."""
 
 import asyncio
+from typing import Any
 
 import grpc
 import pytest
 
 from scaler.demo.cluster import Autoscaler, Sync, replicas_for
+from scaler.demo.keda_client import KedaTrigger
+from scaler.pb import externalscaler_pb2 as pb
+from scaler.pb.externalscaler_pb2_grpc import (
+    ExternalScalerServicer,
+    add_ExternalScalerServicer_to_server,
+)
 
 
 class Answers:
-    """A trigger that plays a list of answers, and counts how often it was asked."""
+    """A trigger that plays a list of answers."""
 
     def __init__(self, *answers: float | Exception) -> None:
         self._answers = list(answers)
-        self.asked = 0
 
     async def poll(self) -> tuple[float, bool]:
-        self.asked += 1
         answer = self._answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -73,9 +78,34 @@ async def test_a_service_that_never_answers_freezes_the_replicas(monkeypatch: py
     assert (await Autoscaler(Hanging(), 1, 5).sync(3)) == Sync(3, None, "no answer within 0.05 s")
 
 
-async def test_each_sync_asks_once() -> None:
-    trigger = Answers(1, 1, 1)
-    autoscaler = Autoscaler(trigger, 1, 5)
-    for asked in (1, 2, 3):
-        await autoscaler.sync(1)
-        assert trigger.asked == asked
+class Recording(ExternalScalerServicer):
+    """A service that wants three replicas and notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    async def GetMetricSpec(self, request: Any, context: Any) -> pb.GetMetricSpecResponse:
+        self.calls.append("GetMetricSpec")
+        return pb.GetMetricSpecResponse(metricSpecs=[pb.MetricSpec(metricName="io", targetSize=1)])
+
+    async def GetMetrics(self, request: Any, context: Any) -> pb.GetMetricsResponse:
+        self.calls.append("GetMetrics")
+        return pb.GetMetricsResponse(metricValues=[pb.MetricValue(metricName="io", metricValue=3)])
+
+    async def IsActive(self, request: Any, context: Any) -> pb.IsActiveResponse:
+        self.calls.append("IsActive")
+        return pb.IsActiveResponse(result=True)
+
+
+async def test_every_sync_asks_as_keda_does_once_each_in_order() -> None:
+    service, server = Recording(), grpc.aio.server()
+    add_ExternalScalerServicer_to_server(service, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with KedaTrigger(f"127.0.0.1:{port}", "demo-io", "default", {"workerClass": "io"}) as trigger:
+            autoscaler = Autoscaler(trigger, 1, 5)
+            assert [(await autoscaler.sync(1)).replicas for _ in range(2)] == [3, 3]
+    finally:
+        await server.stop(None)
+    assert service.calls == ["GetMetricSpec", "GetMetrics", "IsActive"] * 2

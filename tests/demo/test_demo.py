@@ -91,7 +91,7 @@ def test_the_spike_is_played_to_its_end_and_nothing_is_lost(
     ],
     ids=["SIGINT at the peak", "SIGTERM", "SIGKILL"],
 )
-async def test_an_interrupted_demo_leaves_no_process_behind(  # noqa: PLR0917 - parameters and fixtures
+async def test_an_interrupted_demo_leaves_no_process_behind(
     number: signal.Signals,
     moment: str,
     children: int,

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from scaler.core.demand import DRAIN_BOUNDS
 from scaler.core.policy import ScalingPolicy, WorkerPolicy
 from scaler.demo import names
 from scaler.demo.pods import GRACE_SECONDS
@@ -40,7 +41,7 @@ def test_no_task_outlasts_the_grace_of_its_pod(worker: WorkerPolicy) -> None:
 
 
 def test_the_burst_needs_more_than_one_pod_and_less_than_all(worker: WorkerPolicy) -> None:
-    drain_within = worker.objective.wait - worker.startup_time
+    drain_within = max(worker.objective.wait - worker.startup_time, DRAIN_BOUNDS[0])
     arrived = DEFAULT_TASKS - worker.concurrency / worker.service_time * BURST_SECONDS
     pods = arrived * worker.service_time / drain_within / worker.concurrency
     assert 3 < pods < 4, "four pods, with room for a machine that is slow to publish"

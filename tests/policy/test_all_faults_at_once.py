@@ -2,7 +2,11 @@
 
 from collections.abc import Callable
 
-from scaler.policyfile import Diagnostic
+import pytest
+from pydantic import ValidationError
+
+from scaler.core.policy import AlertLevel
+from scaler.policyfile import Diagnostic, load_policy
 
 Diagnose = Callable[..., tuple[Diagnostic, ...]]
 
@@ -63,6 +67,13 @@ def test_the_snake_case_names_of_the_models_are_no_keys_of_a_policy(
     assert "did you mean 'prefetchMultiplier'?" in fault.message
 
 
+@pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN"])
+def test_no_number_of_a_policy_is_infinite(number: str) -> None:
+    """YAML's `.inf` is refused by the reader already; the models hold for whoever else builds one."""
+    with pytest.raises(ValidationError, match="latencyFactor"):
+        AlertLevel.model_validate_json(f'{{"latencyFactor": {number}}}')
+
+
 def test_a_document_of_another_kind_is_one_fault_not_thirty(diagnose: Diagnose) -> None:
     config_map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: shop}\ndata: {shop.yaml: ''}\n"
     trace = "apiVersion: scaler/v1\nkind: Trace\nmetadata: {name: spike}\nspec: {duration: 80m}\n"
@@ -99,6 +110,7 @@ def test_texts_that_are_no_policy_at_all_get_a_sentence(diagnose: Diagnose) -> N
         "control characters": (f"{header}metadata: \x07", "3:11: a control character"),
         "more than 1 MiB": ("#" * (1024 * 1024 + 1), "1:1: larger than 1048576 characters"),
         "more than 1 MiB of bytes": (b"#" * (1024 * 1024 + 1), "1:1: larger than 1048576 bytes"),
+        "a quote never closed": (f"{header}metadata: {{name: 'shop}}\n", "4:1: a quote is never closed"),
         "brackets without end": (f"{header}spec: {'[' * 100_000}", "3:46: nested deeper than 40 levels"),
         "an alias of itself": (f"{header}spec: &spec {{brokers: *spec}}", "3:7: more than 20000 keys"),
         "aliases of aliases": (header + bomb, "3:8: more than 20000 keys"),
@@ -114,8 +126,6 @@ def test_texts_that_are_no_policy_at_all_get_a_sentence(diagnose: Diagnose) -> N
 def test_anchors_aliases_and_merge_keys_mean_what_they_mean_in_yaml(
     edited: Callable[..., str], diagnose: Diagnose
 ) -> None:
-    from scaler.policyfile import load_policy
-
     text = edited(
         ("    io:\n", "    io: &io\n"),
         ("      replicas: {min: 1, max: 5}", "      replicas: &few {min: 1, max: 5}"),

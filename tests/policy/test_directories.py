@@ -1,4 +1,4 @@
-"""What `serve` reads: a file, a folder, or a mounted ConfigMap; and what policies must not do to each other."""
+"""What `serve` reads: a file, a folder or a mounted ConfigMap; and how policies must not clash."""
 
 import os
 from collections.abc import Callable
@@ -93,10 +93,11 @@ def test_two_policies_must_not_have_the_same_name(tmp_path: Path, shop: str, bak
     (tmp_path / "1.yaml").write_text(shop)
     (tmp_path / "2.yaml").write_text(bakery.replace("{name: bakery}", "{name: shop}"))
 
-    assert faults_of(tmp_path) == [
+    (fault,) = faults_of(tmp_path)
+    assert fault == (
         f"2.yaml:3:18: the name 'shop' is taken by {tmp_path}/1.yaml;"
         " write another name, or remove one of the files"
-    ]
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,19 +116,37 @@ def test_two_policies_must_not_have_the_same_name(tmp_path: Path, shop: str, bak
     ],
 )
 def test_two_policies_must_not_claim_the_same_queue_of_the_same_broker(
-    one: str, other: str, same: bool, tmp_path: Path, shop: str, bakery: str
+    one: str, other: str, same: bool, tmp_path: Path, *, shop: str, bakery: str
 ) -> None:
     (tmp_path / "1.yaml").write_text(shop.replace("amqp://127.0.0.1:5672//", one))
     claims = bakery.replace("[bread]", "[bread, reports]").replace("amqp://127.0.0.1:5672//", other)
     (tmp_path / "2.yaml").write_text(claims)
 
     if same:
-        assert faults_of(tmp_path) == [
+        (fault,) = faults_of(tmp_path)
+        assert fault == (
             f"2.yaml:9:23: workers.io claims the queue 'reports', and so does cpu of {tmp_path}/1.yaml;"
             " its load can't be split: remove it from one of them"
-        ]
+        )
     else:
         assert len(load_directory_or_file(tmp_path, None, {})) == 2
+
+
+def test_two_names_of_one_broker_do_not_make_two_queues_of_one(tmp_path: Path, edited: Edit) -> None:
+    (tmp_path / "shop.yaml").write_text(
+        edited(
+            (
+                '    main: {url: "amqp://127.0.0.1:5672//"}',
+                '    main: {url: "amqp://rabbit"}\n    same: {url: "amqp://rabbit//"}',
+            ),
+            ("serviceTime: 1.5s", "broker: main\n      serviceTime: 1.5s"),
+            ("queues: [reports]", "broker: same\n      queues: [email]"),
+        )
+    )
+
+    (fault,) = faults_of(tmp_path)
+
+    assert fault.startswith("shop.yaml:20:16: workers.cpu claims the queue 'email', and so does io of ")
 
 
 def test_an_environment_has_to_be_known_to_every_policy(tmp_path: Path, shop: str, bakery: str) -> None:

@@ -5,7 +5,9 @@ import traceback
 from collections.abc import Callable
 
 import pytest
+from pydantic import ValidationError
 
+from scaler.core.policy import Broker
 from scaler.policyfile import Diagnostic, PolicyError, load_policy
 
 Diagnose = Callable[..., tuple[Diagnostic, ...]]
@@ -153,3 +155,29 @@ def test_a_loaded_policy_shows_no_url(edited: Edit) -> None:
         assert PASSWORD not in spoken
         assert url is not None
         assert PASSWORD in url.get_secret_value()
+
+
+def test_a_url_in_the_wrong_place_is_shown_without_its_credentials(edited: Edit, diagnose: Diagnose) -> None:
+    (fault,) = diagnose(edited(("pool: gevent", f"pool: amqp://shop:{PASSWORD}@rabbit")))
+
+    assert "workers.io.pool is 'amqp://…@rabbit', which is unknown" in fault.message
+
+
+def test_what_stands_at_a_url_is_not_shown_whatever_it_is(edited: Edit, diagnose: Diagnose) -> None:
+    (fault,) = diagnose(edited((URL, "987654321")))
+
+    assert fault.message.startswith("brokers.main.url must be text, not this;")
+
+
+def test_of_short_variables_only_the_name_is_shown_as_well(edited: Edit, diagnose: Diagnose) -> None:
+    (fault,) = diagnose(edited(("serviceTime: 18s", "serviceTime: ${PIN}")), env={"PIN": "4x2"})
+
+    assert fault.message == "workers.cpu.serviceTime: bad duration '${PIN}'; write 30s, 15m, 2h or 1h30m"
+
+
+def test_errors_of_the_models_themselves_show_no_input() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Broker.model_validate_json(f'{{"url": "kafka://shop:{PASSWORD}@rabbit", "uri": "{PASSWORD}"}}')
+
+    assert PASSWORD not in str(caught.value)
+    assert PASSWORD not in repr(caught.value)

@@ -12,6 +12,13 @@ EXAMX = Path(__file__).parents[2] / "policies" / "examx.yaml"
 
 IO_REPLICAS = "replicas: {min: 1, max: 5}"
 CPU_TIME = "serviceTime: 18s"
+BURST = "[{type: Pods, value: 3, periodSeconds: 60}, {type: Percent, value: 100, periodSeconds: 120}]"
+OFTEN = "[{type: Pods, value: 4, periodSeconds: 600}, {type: Percent, value: 100, periodSeconds: 60}]"
+EARLY = "    ▶cpu:\n      queues: [reports]\n      concurrency: 4"
+
+
+def scale_up(rules: str) -> str:
+    return f"{IO_REPLICAS}\n      behavior: {{scaleUp: {{{rules}}}}}"
 
 
 @pytest.fixture
@@ -65,19 +72,13 @@ CASES: list[tuple[str, tuple[str, str], str, str]] = [
     ),
     (
         "early ack by leaving it out",
-        ("    cpu:\n      queues: [reports]\n      concurrency: 4\n      acksLate: true\n",)
-        + ("    ▶cpu:\n      queues: [reports]\n      concurrency: 4\n",),
+        ("    cpu:\n      queues: [reports]\n      concurrency: 4\n      acksLate: true", EARLY),
         "early ack",
         "write acksLate: true",
     ),
     (
         "doubling that never doubles",
-        (
-            IO_REPLICAS,
-            f"{IO_REPLICAS}\n      behavior:\n        scaleUp:\n          policies:\n"
-            "            - {type: Pods, value: 3, periodSeconds: 60}\n"
-            "            - ▶{type: Percent, value: 100, periodSeconds: 120}\n",
-        ),
+        (IO_REPLICAS, scale_up(f"policies: {BURST.replace(', {', ', ▶{')}")),
         "100 % per 120 s never makes a difference from 1 to 5 replicas, beside 3 pods per 60 s",
         "remove it, or raise replicas.max",
     ),
@@ -141,35 +142,19 @@ def test_redis_counts_priorities_the_other_way_round(edited: Edit, judged: Judge
 @pytest.mark.parametrize(
     ("steps", "select", "maximum"),
     [
-        (
-            "[{type: Pods, value: 3, periodSeconds: 60}, {type: Percent, value: 100, periodSeconds: 120}]",
-            "Max",
-            20,
-        ),
-        (
-            "[{type: Pods, value: 4, periodSeconds: 600}, {type: Percent, value: 100, periodSeconds: 60}]",
-            "Max",
-            9,
-        ),
-        (
-            "[{type: Pods, value: 3, periodSeconds: 60}, {type: Percent, value: 100, periodSeconds: 120}]",
-            "Min",
-            5,
-        ),
+        (BURST, "Max", 20),
+        (BURST, "Min", 20),
+        (OFTEN, "Max", 9),
         ("[{type: Percent, value: 100, periodSeconds: 120}]", "Max", 5),
-        (
-            "[{type: Pods, value: 1, periodSeconds: 60}, {type: Percent, value: 1, periodSeconds: 9}]",
-            "Disabled",
-            5,
-        ),
+        (BURST, "Disabled", 5),
     ],
 )
 def test_policies_that_make_a_difference_somewhere_are_no_traps(
     steps: str, select: str, maximum: int, edited: Edit, judged: Judge
 ) -> None:
     """Doubling matters from 4 pods on, or where it may be repeated sooner, or where the least counts."""
-    behavior = f"      behavior: {{scaleUp: {{selectPolicy: {select}, policies: {steps}}}}}"
-    text = edited((IO_REPLICAS, f"replicas: {{min: 1, max: {maximum}}}\n{behavior}"))
+    behavior = scale_up(f"selectPolicy: {select}, policies: {steps}").replace("max: 5", f"max: {maximum}")
+    text = edited((IO_REPLICAS, behavior))
     text = text[: text.index("  environments:")]
 
     assert judged(text).warnings == []

@@ -135,3 +135,14 @@ async def test_where_nothing_can_be_watched_it_is_looked_at_by_the_clock(
     async with watching(tmp_path) as (applied, _):
         file.write_text(POLICY.format(max=6))
         await wait_until(lambda: applied.maxima == [6], description="the change")
+
+
+async def test_a_dangling_link_hides_no_change_of_its_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").symlink_to("nowhere")
+    file = tmp_path / "examx.yaml"
+    file.write_text(POLICY.format(max=5))
+    async with watching(tmp_path) as (applied, metrics):
+        file.write_text(POLICY.format(max=6))
+        await wait_until(lambda: counted(metrics, "broken") == 1, description="the link was named as broken")
+        (tmp_path / "a.yaml").unlink()
+        await wait_until(lambda: applied.maxima == [6], description="the change")
