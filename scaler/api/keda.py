@@ -165,6 +165,7 @@ def _require_current(decision: Decision | None, snapshot: Snapshot, now: float) 
         raise Refused(
             grpc.StatusCode.UNAVAILABLE, f"the last decision is {age:.0f} s old: the decider is stuck"
         )
-    if decision.quality == "blind":
+    # A person's order is known however dark the broker is.
+    if decision.quality == "blind" and decision.limit != "override":
         raise Refused(grpc.StatusCode.UNAVAILABLE, "; ".join(("blind", *decision.quality_reasons)))
     return decision

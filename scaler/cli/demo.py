@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from scaler.demo.names import BrokerKind
+from scaler.demo.names import DEFAULT_TASKS, BrokerKind
 
 MISSING_EXTRA = 'the demo needs Celery; run: pip install "celery-scaler[demo]"'
 
@@ -20,12 +20,12 @@ def demo(
     broker_url: Annotated[
         str | None, typer.Option(help="play on this Redis instead; its database must be empty")
     ] = None,
-    tasks: Annotated[int, typer.Option(min=500, max=3000, help="e-mails in the burst")] = 1000,
+    tasks: Annotated[int, typer.Option(min=500, max=3000, help="e-mails in the burst")] = DEFAULT_TASKS,
 ) -> None:
-    """Play an e-mail spike with real Celery workers: about 65 s, no cluster, nothing to install.
+    """Play an e-mail spike with real Celery workers: a minute, no cluster, no broker to install.
 
-    Exit status: 0 when every task was done and the workers followed the load up and down,
-    1 when not, 2 when something is missing.
+    Exit status: 0 all tasks done and the workers followed the load, 1 not so,
+    2 something is missing.
     """
     # A log's encoding may know no arrows and bars; a question mark is better than a crash.
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]

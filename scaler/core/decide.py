@@ -12,6 +12,7 @@ from scaler.core import arrivals, behavior, demand
 from scaler.core.backlog import Backlog, read_backlog
 from scaler.core.decision import Bound, Decision, Term
 from scaler.core.observation import Observation
+from scaler.core.override import Override
 from scaler.core.policy import WorkerPolicy
 from scaler.core.quality import BLIND_SECONDS, Assessment, assess
 from scaler.core.state import WorkerState
@@ -35,6 +36,45 @@ def decide(
     subject: WorkerClass, state: WorkerState, observation: Observation, now: float
 ) -> tuple[WorkerState, Decision]:
     """Decide the replicas of one worker class at `now` (seconds since the epoch)."""
+    order = state.override
+    if order is not None and now >= order.until:
+        state, order = replace(state, override=None), None
+    after, decision = _decide_by_load(subject, state, observation, now)
+    if order is None:
+        return after, decision
+    return _obey(subject.worker, order, state, after, decision)
+
+
+def _obey(
+    worker: WorkerPolicy, order: Override, before: WorkerState, after: WorkerState, decision: Decision
+) -> tuple[WorkerState, Decision]:
+    """The decision with the replicas that a person ordered; what the load would have had stays readable."""
+    now = decision.decided_at
+    # The step that the behavior would have taken didn't happen, so it isn't counted against later ones.
+    events = replace(
+        after.history,
+        added=tuple(stamp for stamp in before.history.added if stamp[0] <= now),
+        removed=tuple(stamp for stamp in before.history.removed if stamp[0] <= now),
+    )
+    history = behavior.record(events, worker.behavior, decision.previous, order.replicas, now)
+    active, because = decision.active, decision.active_because
+    if order.replicas > worker.replicas.min:
+        active, because = True, f"{order.replicas} are ordered, more than min {worker.replicas.min}"
+    decision = replace(
+        decision,
+        desired=order.replicas,
+        active=active,
+        active_because=because,
+        limit="override",
+        limit_detail=str(order),
+        next_step_at=order.until,
+    )
+    return replace(after, desired=order.replicas, active=active, decided_at=now, history=history), decision
+
+
+def _decide_by_load(
+    subject: WorkerClass, state: WorkerState, observation: Observation, now: float
+) -> tuple[WorkerState, Decision]:
     worker = subject.worker
     now, state = _steady_time(state, now, worker)
     assessment = assess(state, observation, now)
@@ -107,7 +147,8 @@ def _steady_time(state: WorkerState, now: float, worker: WorkerPolicy) -> tuple[
     window = worker.behavior.scale_down.stabilization_window_seconds
     if state.decided_at > now + BLIND_SECONDS:
         reason = "the saved state comes from a clock that is ahead"
-        return now, WorkerState(desired=state.desired, active=state.active).forbid_down(now + window, reason)
+        kept = WorkerState(desired=state.desired, active=state.active, override=state.override)
+        return now, kept.forbid_down(now + window, reason)
     if now - state.decided_at > BLIND_SECONDS:
         gap = now - state.decided_at
         return now, state.forbid_down(now + window, f"nothing was decided for {gap:.0f} s")

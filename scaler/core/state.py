@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from scaler.core.arrivals import Arrivals
 from scaler.core.behavior import History
+from scaler.core.override import Override
 
 #: Raised when a field changes its meaning; states of another version are not loaded.
 VERSION = 1
@@ -37,6 +38,8 @@ class WorkerState:
     was_blind: bool = False
     #: Queues that the broker has known, so that one that vanishes is noticed.
     seen_queues: tuple[str, ...] = ()
+    #: A person's order in force; dropped at the first tick after its end.
+    override: Override | None = None
     history: History = field(default_factory=History)
     arrivals: Arrivals = field(default_factory=Arrivals)
 
@@ -58,6 +61,8 @@ class WorkerState:
             history = History(**{name: _stamps(stamps) for name, stamps in data.pop("history").items()})
             arrivals = data.pop("arrivals")
             arrivals["buckets"] = _stamps(arrivals["buckets"])
+            if data["override"] is not None:
+                data["override"] = Override(**data["override"])
             data["seen_queues"] = tuple(data["seen_queues"])
             state = cls(history=history, arrivals=Arrivals(**arrivals), **data)
         except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from scaler.core.policy import WorkerPolicy
 from scaler.demo.cluster import SYNC_SECONDS, Autoscaler
 from scaler.demo.ledger import Ledger
+from scaler.demo.names import DEFAULT_TASKS
 from scaler.demo.pods import Deployment
 from scaler.demo.processes import DemoError
 from scaler.demo.report import Outcome
@@ -19,9 +20,8 @@ TICK = 0.25
 TRICKLE_RATE = 3.0
 WARM_UP_SECONDS = 6.0
 BURST_SECONDS = 2.0
-#: From the demo's start; with the default number of tasks it takes about 65 s.
+#: From the demo's start; with the default number of tasks it takes about a minute.
 TIME_LIMIT = 110.0
-DEFAULT_TASKS = 1000
 #: Tasks per second of the largest fleet, by which a larger burst is given more time.
 FLEET_RATE = 40.0
 #: Nothing waits or runs for so long and tasks are missing: they are lost.

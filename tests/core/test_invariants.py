@@ -11,12 +11,14 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from scaler.core.decide import WorkerClass, decide
 from scaler.core.decision import Decision
 from scaler.core.observation import Observation, QueueReading
+from scaler.core.override import Override
 from scaler.core.policy import WorkerPolicy
 from scaler.core.state import WorkerState
 
@@ -301,3 +303,44 @@ def test_9_policy_bounds_are_a_persons_order_and_win_even_when_blind(
     )
     assert decision.desired <= max(1, subject.worker.replicas.min)
     assert state.desired in (None, decision.desired)
+
+
+orders = st.builds(
+    Override,
+    replicas=st.integers(0, 60),
+    until=st.integers(1, 1500).map(lambda seconds: START + seconds),
+    who=st.just("ops@examx"),
+    why=st.just("exam brought forward"),
+)
+
+
+@given(classes(), stories, orders)
+def test_9_an_order_wins_until_it_expires_and_says_who_and_why(
+    subject: WorkerClass, story: list[Tick], order: Override
+) -> None:
+    """Over bounds, behavior, holds and blindness; afterwards the policy rules again, within its bounds."""
+    state, now = WorkerState(override=order), START
+    for tick in story:
+        now += tick.after
+        if tick.restart == "with state":
+            state = WorkerState.from_json(state.to_json())
+        state, decision = decide(subject, state, see(tick, now), now)
+        if now < order.until:
+            assert decision.desired == order.replicas
+            assert decision.limit == "override"
+            assert "ops@examx" in decision.limit_detail
+            assert "exam brought forward" in decision.limit_detail
+            assert len(state.history.added) + len(state.history.removed) <= 1
+        else:
+            assert decision.limit != "override"
+            assert state.override is None
+            assert subject.worker.replicas.min <= decision.desired <= subject.worker.replicas.max
+
+
+@pytest.mark.parametrize(
+    "broken", [{"replicas": -1}, {"replicas": 10_001}, {"until": math.inf}, {"who": " "}, {"why": ""}]
+)
+def test_9_no_order_without_an_end_a_sane_number_and_a_name(broken: dict[str, Any]) -> None:
+    whole: dict[str, Any] = {"replicas": 3, "until": START, "who": "ops", "why": "drill"}
+    with pytest.raises(ValueError, match="an override needs"):
+        Override(**(whole | broken))

@@ -9,10 +9,6 @@ import pytest
 from scaler.demo.cluster import Autoscaler, Sync, replicas_for
 from scaler.demo.keda_client import KedaTrigger
 from scaler.pb import externalscaler_pb2 as pb
-from scaler.pb.externalscaler_pb2_grpc import (
-    ExternalScalerServicer,
-    add_ExternalScalerServicer_to_server,
-)
 
 
 class Answers:
@@ -78,28 +74,29 @@ async def test_a_service_that_never_answers_freezes_the_replicas(monkeypatch: py
     assert (await Autoscaler(Hanging(), 1, 5).sync(3)) == Sync(3, None, "no answer within 0.05 s")
 
 
-class Recording(ExternalScalerServicer):
+def recording(calls: list[str]) -> grpc.GenericRpcHandler:
     """A service that wants three replicas and notes what it is asked."""
+    answers = {
+        "GetMetricSpec": pb.GetMetricSpecResponse(metricSpecs=[pb.MetricSpec(metricName="io", targetSize=1)]),
+        "GetMetrics": pb.GetMetricsResponse(metricValues=[pb.MetricValue(metricName="io", metricValue=3)]),
+        "IsActive": pb.IsActiveResponse(result=True),
+    }
 
-    def __init__(self) -> None:
-        self.calls: list[str] = []
+    def method(name: str) -> Any:
+        async def answer(_request: bytes, _context: Any) -> bytes:
+            calls.append(name)
+            return answers[name].SerializeToString()
 
-    async def GetMetricSpec(self, request: Any, context: Any) -> pb.GetMetricSpecResponse:
-        self.calls.append("GetMetricSpec")
-        return pb.GetMetricSpecResponse(metricSpecs=[pb.MetricSpec(metricName="io", targetSize=1)])
+        return grpc.unary_unary_rpc_method_handler(answer)
 
-    async def GetMetrics(self, request: Any, context: Any) -> pb.GetMetricsResponse:
-        self.calls.append("GetMetrics")
-        return pb.GetMetricsResponse(metricValues=[pb.MetricValue(metricName="io", metricValue=3)])
-
-    async def IsActive(self, request: Any, context: Any) -> pb.IsActiveResponse:
-        self.calls.append("IsActive")
-        return pb.IsActiveResponse(result=True)
+    methods = {name: method(name) for name in answers}
+    return grpc.method_handlers_generic_handler("externalscaler.ExternalScaler", methods)
 
 
 async def test_every_sync_asks_as_keda_does_once_each_in_order() -> None:
-    service, server = Recording(), grpc.aio.server()
-    add_ExternalScalerServicer_to_server(service, server)
+    calls: list[str] = []
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((recording(calls),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
@@ -108,4 +105,4 @@ async def test_every_sync_asks_as_keda_does_once_each_in_order() -> None:
             assert [(await autoscaler.sync(1)).replicas for _ in range(2)] == [3, 3]
     finally:
         await server.stop(None)
-    assert service.calls == ["GetMetricSpec", "GetMetrics", "IsActive"] * 2
+    assert calls == ["GetMetricSpec", "GetMetrics", "IsActive"] * 2

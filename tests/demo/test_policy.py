@@ -11,7 +11,7 @@ from scaler.demo import names
 from scaler.demo.pods import GRACE_SECONDS
 from scaler.demo.run import WORKER_CLASS, worker_command
 from scaler.demo.service import POLICY_FILE
-from scaler.demo.story import BURST_SECONDS, DEFAULT_TASKS
+from scaler.demo.story import BURST_SECONDS
 from scaler.demo.traffic import SPREAD
 from scaler.policyfile import load_directory_or_file
 
@@ -42,7 +42,7 @@ def test_no_task_outlasts_the_grace_of_its_pod(worker: WorkerPolicy) -> None:
 
 def test_the_burst_needs_more_than_one_pod_and_less_than_all(worker: WorkerPolicy) -> None:
     drain_within = max(worker.objective.wait - worker.startup_time, DRAIN_BOUNDS[0])
-    arrived = DEFAULT_TASKS - worker.concurrency / worker.service_time * BURST_SECONDS
+    arrived = names.DEFAULT_TASKS - worker.concurrency / worker.service_time * BURST_SECONDS
     pods = arrived * worker.service_time / drain_within / worker.concurrency
     assert 3 < pods < 4, "four pods, with room for a machine that is slow to publish"
     assert worker.replicas.max == 5
