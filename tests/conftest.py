@@ -6,6 +6,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -16,6 +17,10 @@ import pytest
 from scaler.testing.rabbitmq import RABBITMQ_SCRIPT, Epmd, RabbitMQServer, Vhost
 from scaler.testing.servers import RedisDatabase, RedisServer, Server
 from scaler.testing.tls import TlsDirectory, make_certificates
+
+# A shell that runs the tests in the background lets them ignore SIGINT, and every child inherits that;
+# tests that interrupt a child would then wait for ever. A handler here is the default in the children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 AnyServer = TypeVar("AnyServer", bound=Server)
 

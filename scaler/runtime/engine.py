@@ -14,7 +14,7 @@ from scaler.core.decision import Decision
 from scaler.core.policy import Broker, ScalingPolicy
 from scaler.core.state import WorkerState
 from scaler.runtime.board import Board, Key, Snapshot
-from scaler.runtime.clock import Clock
+from scaler.runtime.clock import Clock, cancelled
 from scaler.runtime.metrics import Metrics
 from scaler.runtime.recording import Recorder
 from scaler.runtime.sampling import Sampler, observe, wanted_queues
@@ -105,7 +105,7 @@ class Engine:
             loops.create_task(self._decide_forever(), name="decide")
 
     async def _decide_forever(self) -> None:
-        while True:
+        while not cancelled():
             self._sampled.clear()
             self.tick()
             await asyncio.sleep(LEAST_SPACING)
@@ -138,7 +138,7 @@ class Engine:
 
     async def _save_forever(self) -> None:
         # A loop of its own: a store that hangs must not delay a decision.
-        while True:
+        while not cancelled():
             await asyncio.sleep(SAVE_SECONDS)
             await self._store.save(dict(self._states))
 

@@ -13,7 +13,7 @@ import structlog
 
 from scaler.core.observation import BrokerSample, Observation
 from scaler.core.policy import WorkerPolicy
-from scaler.runtime.clock import Clock
+from scaler.runtime.clock import Clock, cancelled
 from scaler.runtime.metrics import Metrics
 from scaler.sources.base import QueueSource, SourceError
 
@@ -49,7 +49,7 @@ class Sampler:
     async def run(self, sampled: asyncio.Event) -> None:
         """Sweep until cancelled; `sampled` is set after each attempt."""
         try:
-            while True:
+            while not cancelled():
                 began = self._clock()
                 await self.sweep()
                 sampled.set()

@@ -66,7 +66,8 @@ def script(trigger_at: Any, stack: AsyncExitStack) -> Any:
     async def start(**answers: list[Any]) -> tuple[Scripted, Any]:
         defaults: dict[str, list[Any]] = {"GetMetricSpec": [specs("a")], "IsActive": [ACTIVE]}
         scripted = Scripted(**(defaults | answers))
-        server = grpc.aio.server()
+        # Without this another test run on this machine may be given the same port.
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         add_ExternalScalerServicer_to_server(scripted, server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()

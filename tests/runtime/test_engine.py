@@ -170,3 +170,22 @@ async def test_a_store_that_hangs_delays_no_decision(bench: Any, make_policy: An
         for _ in range(8):
             await asyncio.wait_for(bench.board.next(), 2)
     release.set()
+
+
+async def test_a_source_that_swallows_a_cancellation_can_not_hang_the_shutdown(
+    bench: Any, make_policy: Any
+) -> None:
+    await bench.engine.apply({"examx": make_policy(io=["email"])})
+    sweeping = asyncio.Event()
+
+    async def deaf(queues: Sequence[str], now: float) -> BrokerSample:
+        del queues
+        sweeping.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.2)
+        return BrokerSample(now, ())
+
+    bench.sources["amqp://one"].sample = deaf
+    async with running(bench):
+        await asyncio.wait_for(sweeping.wait(), 2)
+        await asyncio.wait_for(bench.engine.close(), 2)
