@@ -87,7 +87,8 @@ class KedaServicer(ExternalScalerServicer):
         del context
         snapshot = self._board.snapshot
         decision = snapshot.decisions.get(_locate(snapshot, request))
-        return pb.IsActiveResponse(result=True if decision is None else decision.active)
+        known = decision is not None and self._clock() - decision.decided_at <= STALE_SECONDS
+        return pb.IsActiveResponse(result=decision.active if decision is not None and known else True)
 
     async def StreamIsActive(  # noqa: N802 - KEDA's name
         self, request: pb.ScaledObjectRef, context: Context
@@ -108,7 +109,7 @@ class KedaServicer(ExternalScalerServicer):
         repeat_at = ends_at
         while not self._ending and loop.time() < ends_at and _loaded(snapshot, key):
             decision = snapshot.decisions.get(key)
-            active = None if decision is None else decision.active
+            active = None if decision is None or _never_read(decision) else decision.active
             if active is not None and (active != told or (active and loop.time() >= repeat_at)):
                 told, repeat_at = active, loop.time() + self._repeat_seconds
                 yield pb.IsActiveResponse(result=active)
@@ -148,6 +149,11 @@ def _locate(snapshot: Snapshot, reference: pb.ScaledObjectRef) -> Key:
         return snapshot.find(target.worker_class, target.policy)
     except (MetadataError, UnknownClassError) as error:
         raise Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
+
+
+def _never_read(decision: Decision) -> bool:
+    """Whether nothing at all is known of the class: no reading now, none remembered."""
+    return decision.quality == "blind" and decision.sampled_at is None
 
 
 def _loaded(snapshot: Snapshot, key: Key) -> bool:

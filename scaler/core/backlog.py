@@ -60,6 +60,8 @@ def read_backlog(worker: WorkerPolicy, observation: Observation, pods: int) -> B
     if not worker.acks_late:
         # A task waits inside a worker only while the worker's slots are busy, and a busy worker holds
         # prefetchMultiplier waiting tasks for each running one. An empty prefetch says nothing.
+        # Without a consumer count there may be one pod more than is desired: the one that is to go.
+        slots = slots or (worker.concurrency if observation.consumers is None else 0)
         per_slot = worker.prefetch_multiplier or due_low or 1
         running = (min(-(-due_low // per_slot), slots), slots)
         return Backlog(observation.ready, (due_low, due_high), running, eta_held, busy=running[0] or None)

@@ -88,25 +88,29 @@ def _decide_by_load(
         state = replace(state, arrivals=_observe(worker, state.arrivals, backlog, observation))
     terms = demand.terms(worker, _load(state, backlog, observation, current), now)
     winner, needed = _winner(terms)
-    recommendation = needed if assessment.quality == "fresh" else max(needed, current)
+    aim = needed if assessment.quality == "fresh" else max(needed, current)
 
-    wanted = behavior.settle(worker.behavior, current, recommendation)
+    wanted = behavior.settle(worker.behavior, current, aim)
     bounds = (worker.replicas.min, worker.replicas.max)
     step = behavior.limit(
         state.history, worker.behavior, current=current, recommendation=wanted, bounds=bounds, now=now
     )
     desired, limit, detail = step.desired, step.limit, step.detail
-    if wanted != recommendation:
-        limit, detail = "deadband", f"{recommendation} is within the tolerance around {current}"
+    if wanted != aim:
+        limit, detail = "deadband", f"{aim} is within the tolerance around {current}"
     if assessment.quality == "hold" and needed < current:
         limit, detail = "data", f"{needed} needed, but never down on data that isn't fresh"
     if wanted < current <= worker.replicas.max and now < state.no_down_until:
         desired, limit = current, "recovery"
         detail = f"{wanted} needed, no step down: {state.no_down_because}"
 
+    unread = observation.sampled_at is None
     history = state.history
     if assessment.quality == "fresh" or wanted > current:
-        history = behavior.recommend(history, worker.behavior, wanted, now)
+        # More than max is max to every later decision; unbounded, a long queue that is worked off would
+        # leave a different number every second.
+        kept = min(wanted, worker.replicas.max + 1)
+        history = behavior.recommend(history, worker.behavior, kept, now)
     history = behavior.record(history, worker.behavior, current, desired, now)
     active, because = _activity(worker, state, backlog, desired, assessment)
     state = replace(state, desired=desired, active=active, decided_at=now, history=history)
@@ -116,7 +120,7 @@ def _decide_by_load(
         decided_at=now,
         desired=desired,
         previous=current,
-        recommendation=recommendation,
+        recommendation=needed,
         active=active,
         active_because=because,
         quality=assessment.quality,
@@ -127,9 +131,9 @@ def _decide_by_load(
         limit_detail=detail,
         next_step_at=_next_step(worker, state, wanted, limit, now),
         sampled_at=observation.sampled_at,
-        ready=observation.ready,
-        running=backlog.running,
-        backlog=backlog.waiting if backlog.prefetched is not None else None,
+        ready=None if unread else observation.ready,
+        running=None if unread else backlog.running,
+        backlog=None if unread or backlog.prefetched is None else backlog.waiting,
         gaps=observation.gaps,
     )
     return state, decision
@@ -198,11 +202,17 @@ def _adopt(
         return state, state.desired
     seen = observation.replicas_current
     if seen is None:
-        seen = observation.consumers
-    current = max(worker.replicas.min, seen or 0)
+        seen = max(observation.consumers or 0, _pods_behind(worker, observation))
+    current = max(worker.replicas.min, seen)
     window = worker.behavior.scale_down.stabilization_window_seconds
     state = state.forbid_down(now + window, "started without history")
     return replace(state, history=behavior.recommend(state.history, worker.behavior, current, now)), current
+
+
+def _pods_behind(worker: WorkerPolicy, observation: Observation) -> int:
+    """The least pods that can hold what is unacknowledged and due."""
+    due = (observation.unacked or 0) - (observation.eta_held or 0)
+    return math.ceil(due / (worker.concurrency * max(1, worker.prefetch_multiplier)))
 
 
 def _note_quality(
@@ -262,10 +272,13 @@ def _activity(
         return True, f"{backlog.waiting[0]} wait, {running} run"
     if desired > worker.replicas.min:
         return True, f"desired {desired} is above min {worker.replicas.min}"
-    if anything is None:
-        return True, "it can't be seen whether tasks are running"
+    if backlog.eta_held:
+        # Without a worker they would go back to the queue, and be taken again, until their time comes.
+        return True, f"{backlog.eta_held} wait in a worker for their time"
     if assessment.quality != "fresh" and state.active:
         return True, "data isn't fresh: as it was"
+    if anything is None:
+        return True, "it can't be seen whether tasks are running"
     return False, "nothing waits or runs"
 
 
@@ -273,7 +286,7 @@ def _next_step(
     worker: WorkerPolicy, state: WorkerState, recommendation: int, limit: Bound, now: float
 ) -> float | None:
     current = state.desired or 0
-    if limit == "data" or recommendation == current:
+    if limit == "data" or recommendation == current or current >= worker.replicas.max < recommendation:
         return None
     after = behavior.next_step_at(
         state.history,

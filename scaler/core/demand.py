@@ -100,7 +100,9 @@ def _fill(worker: WorkerPolicy, load: Load) -> Term:
     if not load.queues:
         return Term("fill", None, "no queue has been read yet")
     fullest = max(load.queues, key=lambda queue: queue.ready)
-    growth = load.fast_rate - load.pods * worker.concurrency / worker.service_time
+    # Where running tasks can't be seen, the rate is the queue's growth already.
+    done = 0.0 if load.backlog.busy is None else load.pods * worker.concurrency / worker.service_time
+    growth = load.fast_rate - done
     level = FULL_SHARE * limit
     place = f"{fullest.name} holds {fullest.ready} of {limit}"
     if growth <= 0:

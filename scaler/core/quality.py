@@ -39,6 +39,9 @@ def assess(state: WorkerState, observation: Observation, now: float) -> Assessme
     if vanished or observation.suspicions:
         lost = tuple(f"queue {name} has vanished from the broker" for name in vanished)
         return Assessment("hold", (*lost, *observation.suspicions), vanished)
+    if state.arrivals.running is not None and observation.unacked is None and observation.consumers != 0:
+        lost = "what workers have taken was visible before and isn't now"
+        return Assessment("hold", (lost, *observation.gaps))
     missing = tuple(
         f"queue {queue.name} doesn't exist yet" for queue in observation.queues if not queue.exists
     )

@@ -5,10 +5,12 @@ KEDA's calls never reach this loop. It wakes when a sampler has finished a sweep
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 import structlog
 
+from scaler.core.arrivals import Arrivals
 from scaler.core.decide import WorkerClass, decide
 from scaler.core.decision import Decision
 from scaler.core.policy import Broker, ScalingPolicy
@@ -27,6 +29,8 @@ log = structlog.get_logger(__name__)
 LEAST_SPACING = 0.25
 #: How often changed states are written to the store.
 SAVE_SECONDS = 1.0
+#: How long a store that doesn't answer is waited for before deciding without history.
+LOAD_SECONDS = 60.0
 
 SourceFactory = Callable[[Broker], QueueSource]
 
@@ -56,6 +60,8 @@ class Engine:
         self._samplers: dict[Broker, tuple[Sampler, asyncio.Task[None]]] = {}
         self._states: dict[Key, WorkerState] = {}
         self._decisions: dict[Key, Decision] = {}
+        #: Classes whose saved state is still unknown, and until when it is waited for.
+        self._unloaded: dict[Key, float] = {}
         self._sampled = asyncio.Event()
 
     async def apply(self, policies: Mapping[str, ScalingPolicy]) -> None:
@@ -65,18 +71,45 @@ class Engine:
             for name, policy in policies.items()
             for worker_class, worker in policy.spec.workers.items()
         }
-        loaded = {
-            key: state
-            for key in subjects.keys() - self._states.keys()
-            if (state := await self._store.load(key)) is not None
-        }
+        known = self._states.keys() & subjects.keys()
+        loaded, unloaded = await self._load(subjects.keys() - known)
         # From here on nothing waits: the new policies are in force as a whole or not at all.
         gone = self._subjects.keys() - subjects.keys()
+        brokers_before = {key: self._broker_of(key) for key in self._subjects}
         self._policies, self._subjects = dict(policies), subjects
+        self._unloaded = dict.fromkeys(unloaded, self._clock() + LOAD_SECONDS)
         self._states = {key: state for key, state in (self._states | loaded).items() if key in subjects}
         self._decisions = {key: decision for key, decision in self._decisions.items() if key in subjects}
         self._recorder.forget(gone, [(key, subject.worker) for key, subject in subjects.items()])
+        self._forget_other_brokers(brokers_before)
         self._reconcile_samplers()
+
+    async def _load(self, keys: Iterable[Key]) -> tuple[dict[Key, WorkerState], list[Key]]:
+        """Saved states, all asked for at once, and the keys for which the store gave no answer."""
+        asked = sorted(keys)
+        found = await asyncio.gather(*(self._store.load(key) for key in asked), return_exceptions=True)
+        answers = dict(zip(asked, found, strict=True))
+        states = {key: state for key, state in answers.items() if isinstance(state, WorkerState)}
+        return states, [key for key, state in answers.items() if isinstance(state, BaseException)]
+
+    async def _load_again(self) -> None:
+        """Ask once more for what the store didn't answer; after a while the restart rule has to do."""
+        if not self._unloaded:
+            return
+        loaded, unloaded = await self._load(self._unloaded)
+        self._states = loaded | self._states
+        now = self._clock()
+        self._unloaded = {key: self._unloaded[key] for key in unloaded if now < self._unloaded.get(key, now)}
+
+    def _forget_other_brokers(self, before: dict[Key, Broker]) -> None:
+        """A rate that another broker showed, or the same by another path, isn't compared with this one's."""
+        for key in before.keys() & self._states.keys():
+            if before[key] != self._broker_of(key):
+                self._states[key] = replace(self._states[key], arrivals=Arrivals())
+
+    def _broker_of(self, key: Key) -> Broker:
+        spec = self._policies[key[0]].spec
+        return spec.brokers[spec.broker_of(key[1])]
 
     def _reconcile_samplers(self) -> None:
         brokers: dict[Broker, list[Key]] = {}
@@ -119,6 +152,8 @@ class Engine:
         """Decide every class once and publish the result."""
         now = self._clock()
         for key, subject in self._subjects.items():
+            if key in self._unloaded:
+                continue  # no decision: KEDA is told UNAVAILABLE, and a saved state isn't overwritten
             observation = observe(subject.worker, self.sampler_of(key).reading)
             try:
                 state, decision = decide(subject, self._states.get(key, WorkerState()), observation, now)
@@ -126,6 +161,7 @@ class Engine:
                 Exception
             ):  # one class's fault must not stop the others; its decision ages and KEDA is told
                 log.exception("deciding failed", policy=key[0], worker_class=key[1])
+                self._states.pop(key, None)  # a state that can't be decided from must not come back
                 continue
             self._states[key], self._decisions[key] = state, decision
             self._recorder.record(subject.worker, observation, decision)
@@ -133,13 +169,13 @@ class Engine:
 
     def sampler_of(self, key: Key) -> Sampler:
         """The sampler of the broker that holds a class's queues."""
-        spec = self._policies[key[0]].spec
-        return self._samplers[spec.brokers[spec.broker_of(key[1])]][0]
+        return self._samplers[self._broker_of(key)][0]
 
     async def _save_forever(self) -> None:
         # A loop of its own: a store that hangs must not delay a decision.
         while not cancelled():
             await asyncio.sleep(SAVE_SECONDS)
+            await self._load_again()
             await self._store.save(dict(self._states))
 
     async def close(self) -> None:

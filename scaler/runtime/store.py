@@ -31,7 +31,11 @@ class StateStore(Protocol):
     """Loads and saves the states of worker classes."""
 
     async def load(self, key: Key) -> WorkerState | None:
-        """The saved state of a class, or None where there is none that can be used."""
+        """The saved state of a class, or None where there is none that can be used.
+
+        Raises:
+            StoreError: it can't be told whether there is one.
+        """
         ...
 
     async def save(self, states: dict[Key, WorkerState]) -> None:
@@ -74,12 +78,16 @@ class RedisStore:
         self._failing = False
 
     async def load(self, key: Key) -> WorkerState | None:
-        """The saved state, or None (also where the store can't be reached or the state can't be read)."""
+        """The saved state, or None (also where the state can't be read).
+
+        Raises:
+            StoreError: the store can't be reached: there may be a state.
+        """
         try:
             text = await self._redis.get(_redis_key(key))
         except (RedisError, OSError) as error:
             self._note(error)
-            return None
+            raise StoreError(f"the state store can't be read ({type(error).__name__})") from error
         if text is None:
             return None
         try:

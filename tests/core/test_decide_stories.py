@@ -256,7 +256,7 @@ def test_eta_tasks_that_are_not_due_ask_for_nothing_now(io_class: Build) -> None
         decision = story.tick(Observation(story.now, (queue,)))
     assert decision.desired == 1
     assert decision.recommendation == 1
-    assert not decision.active
+    assert decision.active, "a worker holds them; without it they would be taken again and again"
 
 
 def test_a_raised_or_lowered_max_takes_effect_at_the_next_tick(io_class: Build) -> None:
@@ -290,3 +290,18 @@ def test_early_acknowledgement_shows_busy_slots_by_what_waits_in_the_workers(io_
     assert decision.running == (200, 200)
     assert decision.backlog == (800, 800)
     assert story.run(400, ready=0, unacked=800, consumers=1).desired >= 2
+
+
+def test_a_management_api_that_stops_answering_holds_what_was_busy(io_class: Build) -> None:
+    story = Story(io_class(serviceTime="12s"))
+    story.run(400, unacked=500, consumers=3)
+    busy = story.decisions[-1].desired
+    lost = story.run(3000, unacked=None, consumers=3)
+    assert busy >= 3
+    assert (lost.desired, lost.quality) == (busy, "hold")
+    assert "was visible before" in " ".join(lost.quality_reasons)
+
+
+def test_restart_without_history_on_redis_adopts_what_its_unacked_tasks_need(io_class: Build) -> None:
+    decision = Story(io_class()).run(1, unacked=1000)
+    assert (decision.previous, decision.desired) == (5, 5)

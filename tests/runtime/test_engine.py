@@ -10,7 +10,9 @@ import pytest
 
 from scaler.core.decide import decide
 from scaler.core.observation import BrokerSample
+from scaler.core.state import WorkerState
 from scaler.runtime import engine as engine_module
+from scaler.runtime.store import StoreError
 from scaler.sources.base import SourceUnavailableError
 from scaler.testing import wait_until
 
@@ -189,3 +191,27 @@ async def test_a_source_that_swallows_a_cancellation_can_not_hang_the_shutdown(
     async with running(bench):
         await asyncio.wait_for(sweeping.wait(), 2)
         await asyncio.wait_for(bench.engine.close(), 2)
+
+
+async def test_a_store_that_does_not_answer_at_start_is_waited_for_and_not_overwritten(
+    bench: Any, make_policy: Any
+) -> None:
+    honest, answers = bench.store.load, False
+
+    async def load(key: tuple[str, str]) -> WorkerState | None:
+        if not answers:
+            raise StoreError("down")
+        state: WorkerState | None = await honest(key)
+        return state
+
+    await bench.store.save(
+        {("examx", "io"): WorkerState(desired=5, decided_at=bench.now, sampled_at=bench.now)}
+    )
+    bench.store.load = load
+    await bench.engine.apply({"examx": make_policy(io=["email"])})
+    async with running(bench):
+        for _ in range(3):
+            await asyncio.wait_for(bench.board.next(), 2)
+        assert bench.desired() is None
+        answers = True
+        await wait_until(lambda: bench.desired() == 5, description="the saved state was found")

@@ -57,8 +57,9 @@ async def test_rubbish_in_redis_is_no_state(redis_server: Any) -> None:
     await store.close()
 
 
-async def test_a_redis_that_is_not_there_is_logged_and_raises_nothing() -> None:
+async def test_a_redis_that_is_not_there_is_no_empty_one() -> None:
     store = RedisStore("redis://127.0.0.1:1/0")
     await store.save({KEY: STATE})
-    assert await store.load(KEY) is None
+    with pytest.raises(StoreError):
+        await store.load(KEY)
     await store.close()
