@@ -40,8 +40,8 @@ def assess(state: WorkerState, observation: Observation, now: float) -> Assessme
         lost = tuple(f"queue {name} has vanished from the broker" for name in vanished)
         return Assessment("hold", (*lost, *observation.suspicions), vanished)
     if state.arrivals.running is not None and observation.unacked is None and observation.consumers != 0:
-        lost = "what workers have taken was visible before and isn't now"
-        return Assessment("hold", (lost, *observation.gaps))
+        unseen = "what workers have taken was visible before and isn't now"
+        return Assessment("hold", (unseen, *observation.gaps))
     missing = tuple(
         f"queue {queue.name} doesn't exist yet" for queue in observation.queues if not queue.exists
     )

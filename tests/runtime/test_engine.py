@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from scaler.core.behavior import History
 from scaler.core.decide import decide
 from scaler.core.observation import BrokerSample
 from scaler.core.state import WorkerState
@@ -204,9 +205,9 @@ async def test_a_store_that_does_not_answer_at_start_is_waited_for_and_not_overw
         state: WorkerState | None = await honest(key)
         return state
 
-    await bench.store.save(
-        {("examx", "io"): WorkerState(desired=5, decided_at=bench.now, sampled_at=bench.now)}
-    )
+    history = History(highs=((bench.now, 5),))
+    saved = WorkerState(desired=5, decided_at=bench.now, sampled_at=bench.now, history=history)
+    await bench.store.save({("examx", "io"): saved})
     bench.store.load = load
     await bench.engine.apply({"examx": make_policy(io=["email"])})
     async with running(bench):
