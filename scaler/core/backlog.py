@@ -50,7 +50,7 @@ def read_backlog(worker: WorkerPolicy, observation: Observation, pods: int) -> B
     eta_held = observation.eta_held
     if observation.consumers == 0 and observation.unacked in (None, 0):
         # Without a consumer nothing can have been delivered and nothing can run.
-        return Backlog(observation.ready, (0, 0), (0, 0), 0, busy=0)
+        return Backlog(observation.ready, (0, 0), (0, 0), 0, busy=observation.unacked)
     unacked = observation.unacked
     if unacked is None:
         return Backlog(observation.ready, None, None, None)

@@ -305,3 +305,12 @@ def test_a_management_api_that_stops_answering_holds_what_was_busy(io_class: Bui
 def test_restart_without_history_on_redis_adopts_what_its_unacked_tasks_need(io_class: Build) -> None:
     decision = Story(io_class()).run(1, unacked=1000)
     assert (decision.previous, decision.desired) == (5, 5)
+
+
+def test_workers_that_come_to_a_broker_without_management_are_no_loss_of_sight(io_class: Build) -> None:
+    """Without consumers nothing runs for certain; that isn't a sight that is lost when the first one comes."""
+    story = Story(io_class(serviceTime="12s"))
+    story.run(10, ready=4000, unacked=None, consumers=0)
+    working = story.run(1200, unacked=None, consumers=4)
+    assert working.quality == "fresh"
+    assert working.desired < 4
