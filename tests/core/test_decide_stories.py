@@ -308,7 +308,7 @@ def test_restart_without_history_on_redis_adopts_what_its_unacked_tasks_need(io_
 
 
 def test_workers_that_come_to_a_broker_without_management_are_no_loss_of_sight(io_class: Build) -> None:
-    """Without consumers nothing runs for certain; that isn't a sight that is lost when the first one comes."""
+    """Without consumers nothing runs for certain; the first one that comes takes no sight away."""
     story = Story(io_class(serviceTime="12s"))
     story.run(10, ready=4000, unacked=None, consumers=0)
     working = story.run(1200, unacked=None, consumers=4)
