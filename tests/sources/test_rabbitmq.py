@@ -115,10 +115,10 @@ class TestReading:
 
         await objects_after_a_sweep()
         before = await objects_after_a_sweep()
-        for _ in range(4):
+        for _ in range(20):
             after = await objects_after_a_sweep()
-        # One object kept for each of the 400 misses would be seen.
-        assert after - before < 300
+        # One object kept for each of the 2,000 misses would be seen; other tests' leavings are some hundreds.
+        assert after - before < 1_200
 
     @pytest.mark.parametrize("written", ["", "/", "//", "/%2F"])
     async def test_the_default_virtual_host_is_where_celery_puts_its_tasks(
