@@ -126,7 +126,7 @@ class WorkerReport:
     finished: int = 0
     runtime: float = 0.0
     failed: int = 0
-    #: With task-sent events too: finished tasks of known publish time, and their seconds from publish to done.
+    #: With task-sent events too: finished tasks of known publish time, and their seconds until done.
     latencies: int = 0
     latency: float = 0.0
     #: With task events: tasks that run now (started, not finished), and since when, oldest first, at most 50.
