@@ -12,6 +12,7 @@ from prometheus_client.aiohttp import make_aiohttp_handler
 
 from scaler.api.address import AddressError, parse_address
 from scaler.api.metadata import shortened
+from scaler.api.readings import broker_documents
 from scaler.api.workers import all_workers, worker_document
 from scaler.runtime.board import Board, UnknownClassError
 from scaler.runtime.clock import Clock
@@ -44,6 +45,7 @@ class HttpServer:
             "/readyz": self._readyz,
             "/api/v1/workers": self._workers,
             "/api/v1/workers/{workerClass}": self._worker,
+            "/api/v1/brokers": self._brokers,
         }
         self._runner: web.AppRunner | None = None
 
@@ -100,6 +102,12 @@ class HttpServer:
         del request
         snapshot, now = self._board.snapshot, self._clock()
         document = {"now": now, "takenAt": snapshot.taken_at, "workers": all_workers(snapshot, now)}
+        return web.json_response(document)
+
+    async def _brokers(self, request: web.Request) -> web.Response:
+        del request
+        snapshot, now = self._board.snapshot, self._clock()
+        document = {"now": now, "takenAt": snapshot.taken_at, "brokers": broker_documents(snapshot)}
         return web.json_response(document)
 
     async def _worker(self, request: web.Request) -> web.Response:

@@ -7,8 +7,9 @@ telescope, so noise in single readings doesn't accumulate; single buckets may be
 Two views, because a dump must not be counted twice (as backlog that waits and as a rate
 that goes on) while a ramp must be seen within half a minute:
 
-- slow: arrivals of the last 5 min that no longer wait, per second. A dump of 4,000 adds
-  nothing at first and at most 13/s when it has been worked off.
+- slow: arrivals of the last 5 min that no longer wait, per second, with the three fullest
+  buckets cut to the fourth: a dump within 10 s, which touches three buckets at the most, adds
+  nothing, neither at first nor when it has been worked off; what comes every minute counts.
 - fast: what arrived in at least four of the last six 5 s buckets. A dump fills one or two
   buckets and leaves it at 0; a sustained flow shows after 20 s. It counts only where it rises
   above the slow view by 2.5 standard deviations of a bucket (arrivals and finished tasks are
@@ -23,6 +24,8 @@ SLOW_SECONDS = 300.0
 #: Six buckets; the third lowest is reached or exceeded in four of them.
 FAST_BUCKETS = 6
 FAST_RANK = 2
+#: Buckets of the slow view that may be a dump: as many as the fast view ignores, and one to straddle.
+DUMP_BUCKETS = 3
 #: Standard deviations of one bucket by which the fast view must exceed the slow one.
 CONTROL_LIMIT = 2.5
 #: Longer without a reading, and the difference says nothing about a rate any more.
@@ -51,7 +54,13 @@ class Rate:
 
 
 def observe(
-    memory: Arrivals, *, at: float, unfinished: float, running: float | None, service_time: float
+    memory: Arrivals,
+    *,
+    at: float,
+    unfinished: float,
+    running: float | None,
+    service_time: float,
+    exact: bool = True,
 ) -> Arrivals:
     """The memory after a reading.
 
@@ -62,6 +71,7 @@ def observe(
         running: busy slots; None where they can't be seen (the rate is then a lower bound, and
             a reading that sees them isn't compared with one that doesn't).
         service_time: seconds.
+        exact: whether a fall of `unfinished` by more than has run must be a purge or an expiry.
     """
     if memory.read_at is not None and at <= memory.read_at:
         return memory
@@ -73,8 +83,8 @@ def observe(
         finished = (before + (running or 0.0)) / 2 * span / service_time
         grown = unfinished - memory.unfinished
         # No more can have finished at once than was running; a larger fall is a purge or an expiry.
-        # Where running tasks can't be seen, every fall may be one that started.
-        least = -math.inf if running is None else -max(before, finished)
+        # Where running tasks can't be seen, or only some seconds late, every fall may be one that started.
+        least = -max(before, finished) if exact and running is not None else -math.inf
         arrived = max(grown + finished, least)
         start = math.floor(at / BUCKET_SECONDS) * BUCKET_SECONDS
         if buckets and buckets[-1][0] == start:
@@ -92,8 +102,12 @@ def observe(
 
 
 def slow_rate(memory: Arrivals, waiting: float) -> float:
-    """Arrivals of the last 5 min that no longer wait, per second."""
-    return max(0.0, sum(count for _, count in memory.buckets) - waiting) / SLOW_SECONDS
+    """Arrivals of the last 5 min without dumps and without what still waits, per second."""
+    counts = sorted(count for _, count in memory.buckets)
+    # Sparse arrivals leave the fourth fullest bucket empty or absent; they are too few to matter.
+    usual = counts[-1 - DUMP_BUCKETS] if len(counts) > DUMP_BUCKETS else 0.0
+    clipped = sum(min(count, max(0.0, usual)) for count in counts)
+    return max(0.0, min(clipped, sum(counts) - waiting)) / SLOW_SECONDS
 
 
 def fast_rate(memory: Arrivals) -> float:

@@ -1,18 +1,43 @@
-"""What waits and what runs, from what a broker shows: exact, an interval, or unknown.
+"""What waits and what runs, from what broker and workers show: exact, an interval, or unknown.
 
 Brokers count messages, not tasks in progress (measured on RabbitMQ 4.0 and Redis 7.0 with
 Celery 5.7): with late acknowledgement `unacked` is running + prefetched + ETA-held; with early
 acknowledgement a task leaves every count when it starts, so `unacked` is prefetched + ETA-held
 and the running ones are in no count at all.
+
+What limits the parts, and with them the intervals:
+- a worker runs at most its slots, and takes at most prefetchMultiplier × slots due messages;
+- a task waits inside a worker only while all slots of that worker are busy;
+- heartbeats tell the busy slots, up to 2 s late.
 """
 
+import math
 from dataclasses import dataclass
 
-from scaler.core.observation import Observation
+from scaler.core.fleet import Fleet
+from scaler.core.observation import Interval, Observation
 from scaler.core.policy import WorkerPolicy
 
-Interval = tuple[int, int]
-"""(least, most), both inclusive"""
+#: A slot held for this many service times is stuck: its task hangs.
+STUCK_FACTOR = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What the memory adds to one observation."""
+
+    #: Pods that are thought to work, for brokers that don't show consumers.
+    pods: int
+    #: The most messages that can have been ETA-held all through the last minute.
+    held_most: int | None = None
+    #: Unacknowledged minus busy slots: least and most over the last heartbeats.
+    rest: Interval | None = None
+    #: Busy slots by Little's law from acknowledgements, where nothing shows them directly.
+    flow: float | None = None
+    service_time: float = 1.0
+    #: What falls due within so many seconds counts as soon.
+    horizon: float = 0.0
+    now: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +50,17 @@ class Backlog:
     #: Occupying a slot.
     running: Interval | None
     #: Delivered and not yet due.
-    eta_held: int | None
+    eta_held: Interval | None
     #: Busy slots to compute a rate from; None where the interval is too wide to mean anything.
-    busy: int | None = None
+    busy: float | None = None
+    #: Not yet due, but due before a pod that is ordered now could start.
+    due_soon: int = 0
+    #: Slots that hang: occupied, and nothing comes out of them.
+    stuck: int = 0
+    #: All that waits or runs, as live as can be: what arrivals are inferred from.
+    unfinished: float = 0.0
+    #: Whether `unfinished` is exact, so that it can't fall by more than has run.
+    exact: bool = False
 
     @property
     def waiting(self) -> Interval:
@@ -45,26 +78,152 @@ class Backlog:
         return False
 
 
-def read_backlog(worker: WorkerPolicy, observation: Observation, pods: int) -> Backlog:
-    """The backlog that an observation shows for `pods` pods (used where no consumer count is known)."""
-    eta_held = observation.eta_held
-    if observation.consumers == 0 and observation.unacked in (None, 0):
-        # Without a consumer nothing can have been delivered and nothing can run.
-        return Backlog(observation.ready, (0, 0), (0, 0), 0, busy=observation.unacked)
-    unacked = observation.unacked
-    if unacked is None:
-        return Backlog(observation.ready, None, None, None)
-    held_low, held_high = (eta_held, eta_held) if eta_held is not None else (0, unacked)
-    slots = (observation.consumers if observation.consumers is not None else pods) * worker.concurrency
-    due_low, due_high = unacked - held_high, unacked - held_low
-    if not worker.acks_late:
-        # A task waits inside a worker only while the worker's slots are busy, and a busy worker holds
-        # prefetchMultiplier waiting tasks for each running one. An empty prefetch says nothing.
+def read_backlog(worker: WorkerPolicy, observation: Observation, fleet: Fleet, sight: Sight) -> Backlog:
+    """The decomposition of what an observation shows."""
+    return _Scene(worker, observation, fleet, sight).backlog()
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    worker: WorkerPolicy
+    seen: Observation
+    fleet: Fleet
+    sight: Sight
+
+    def backlog(self) -> Backlog:
+        ready, unacked, soon = self.seen.ready, self.seen.unacked, self._due_soon()
+        if self.seen.consumers == 0 and not unacked:
+            # Without a consumer nothing can have been delivered and nothing can run.
+            return Backlog(
+                ready,
+                (0, 0),
+                (0, 0),
+                (0, 0),
+                busy=unacked,
+                due_soon=soon,
+                unfinished=ready,
+                exact=unacked == 0,
+            )
+        stuck = min(self._stuck(), self._slots)
+        late, held = self.worker.acks_late, None
+        if unacked is None:
+            prefetched, running = self._unseen()
+        else:
+            held = self._eta_held(unacked)
+            due = (unacked - held[1], unacked - held[0])
+            running, prefetched = self._late(due) if late else self._early(due)
+        busy = None if running is None else self._busy(running)
+        unfinished: float = ready + (unacked or 0) - (held[0] if held else 0)
+        if not late or unacked is None:
+            unfinished += busy or 0.0
+        return Backlog(
+            ready,
+            prefetched,
+            running,
+            held,
+            busy=None if busy is None else max(0.0, busy - stuck),
+            due_soon=soon,
+            stuck=stuck,
+            unfinished=unfinished,
+            exact=late and held is not None and held[0] == held[1],
+        )
+
+    @property
+    def _heard_all(self) -> bool:
+        """Whether heartbeats speak for every worker of the class."""
+        return bool(self.fleet.alive) and self.seen.consumers in {None, len(self.fleet.alive)}
+
+    @property
+    def _slots(self) -> int:
+        """Slots that can hold tasks now."""
+        if self.seen.consumers is not None:
+            return self.seen.consumers * self.worker.concurrency
         # Without a consumer count there may be one pod more than is desired: the one that is to go.
-        slots = slots or (worker.concurrency if observation.consumers is None else 0)
-        per_slot = worker.prefetch_multiplier or due_low or 1
-        running = (min(-(-due_low // per_slot), slots), slots)
-        return Backlog(observation.ready, (due_low, due_high), running, eta_held, busy=running[0] or None)
-    running = (min(due_low, slots), min(due_high, slots))
-    prefetched = (due_low - running[0], due_high - running[1])
-    return Backlog(observation.ready, prefetched, running, eta_held, busy=running[1])
+        heard = len(self.fleet.alive) + len(self.fleet.silent)
+        return (heard or self.sight.pods or 1) * self.worker.concurrency
+
+    @property
+    def _alone(self) -> bool:
+        """Whether what isn't held for an ETA runs, and heartbeats have shown what is held."""
+        return self.worker.prefetch_multiplier == 1 and self.sight.rest is not None and self._heard_all
+
+    @property
+    def _room(self) -> int:
+        """Due messages that can wait in one worker beside those that run."""
+        ahead = self.worker.prefetch_multiplier - (1 if self.worker.acks_late else 0)
+        return max(0, ahead) * self.worker.concurrency
+
+    def _unseen(self) -> tuple[Interval | None, Interval | None]:
+        """(prefetched, running) where the broker shows ready messages only; heartbeats may still tell."""
+        if not self._heard_all or self.fleet.active is None:
+            return None, None
+        concurrency = self.worker.concurrency
+        return (0, self.fleet.full(concurrency) * self._room), (0, len(self.fleet.alive) * concurrency)
+
+    def _late(self, due: Interval) -> tuple[Interval, Interval]:
+        """(running, prefetched) where a message stays unacknowledged while its task runs."""
+        slots = self._slots
+        running = (min(self._packed(due[0]), slots), min(due[1], slots))
+        return running, (max(0, due[0] - slots), due[1] - min(self._packed(due[1]), slots))
+
+    def _early(self, due: Interval) -> tuple[Interval, Interval]:
+        """(running, prefetched) where a message is acknowledged when its task starts."""
+        per_slot = self.worker.prefetch_multiplier or due[0] or 1
+        return (min(-(-due[0] // per_slot), self._slots), self._slots), due
+
+    def _packed(self, due: int) -> int:
+        """The least tasks that run when `due` messages lie in workers: as few workers as can hold them."""
+        per_pod = self.worker.prefetch_multiplier * self.worker.concurrency
+        if not per_pod:
+            return min(due, self.worker.concurrency)
+        pods, rest = divmod(due, per_pod)
+        return pods * self.worker.concurrency + min(rest, self.worker.concurrency)
+
+    def _eta_held(self, unacked: int) -> Interval:
+        exact = self.seen.eta_held
+        if exact is None and self.fleet.task_events and self._heard_all:
+            exact = sum(count for at, count in self.fleet.due if at > self.sight.now)
+        if exact is not None:
+            return min(exact, unacked), min(exact, unacked)
+        rest = self.sight.rest
+        if rest is not None and self._heard_all:
+            least = rest[0] - self.fleet.full(self.worker.concurrency) * self._room
+            return min(max(0, least), unacked), min(max(0, rest[1]), unacked)
+        low = 0
+        if self.seen.consumers is not None and self.worker.prefetch_multiplier:
+            # A worker takes no more due messages than its prefetch; what it holds beyond has an ETA.
+            per_pod = self.worker.prefetch_multiplier * self.worker.concurrency
+            low = max(0, unacked - self.seen.consumers * per_pod)
+        most = self.sight.held_most
+        high = unacked if most is None else min(unacked, most)
+        return min(low, high), high
+
+    def _busy(self, running: Interval) -> float | None:
+        """The best single number for the busy slots."""
+        active = self.fleet.active
+        if self.worker.acks_late and (running[0] == running[1] or self._alone):
+            return float(running[1])  # live, while heartbeats are up to 2 s old
+        if active is not None and self._heard_all:
+            return float(min(max(active, running[0]), running[1]))
+        if not self.worker.acks_late:
+            return float(running[0]) or None
+        if self.sight.flow is not None and self.seen.eta_held is None:
+            return min(max(self.sight.flow, running[0]), running[1])
+        return float(running[1])
+
+    def _due_soon(self) -> int:
+        """What falls due before a pod that is ordered now has started."""
+        horizon = self.sight.horizon
+        told = [pair for queue in self.seen.queues for pair in queue.due]
+        dues = told if told or self.seen.eta_held is not None else self.fleet.due
+        held = sum(count for at, count in dues if self.sight.now < at <= self.sight.now + horizon)
+        # A message in celery_delayed_n is due within 2^(n+1) s.
+        return held + sum(count for n, count in self.seen.delayed if math.ldexp(1.0, n + 1) <= horizon)
+
+    def _stuck(self) -> int:
+        """Slots whose task has run ten times as long as tasks do."""
+        oldest = self.sight.now - STUCK_FACTOR * self.sight.service_time
+        since = self.fleet.running_since
+        if not since and self.worker.acks_late:
+            since = tuple(at for queue in self.seen.queues for at in queue.held_since)
+        return sum(at < oldest for at in since)

@@ -56,11 +56,23 @@ class Decision:
     #: When the replicas may next move towards the recommendation, if it stays as it is.
     next_step_at: float | None
     sampled_at: float | None
-    ready: int | None
-    running: tuple[int, int] | None
-    backlog: tuple[int, int] | None
+    ready: int | None = None
+    running: tuple[int, int] | None = None
+    backlog: tuple[int, int] | None = None
     #: Parts of the picture that this broker path can't show, each with its remedy.
     gaps: tuple[str, ...] = ()
+    prefetched: tuple[int, int] | None = None
+    eta_held: tuple[int, int] | None = None
+    #: Not yet due, but due before a pod that is ordered now could start.
+    due_soon: int = 0
+    stuck: int = 0
+    #: Age in seconds of the oldest task that is ready and due: (least, most), most None: no bound is known.
+    wait: tuple[float, float | None] | None = None
+    #: Seconds that were computed with, and where they come from ("policy", or how they were measured).
+    service_time: float = 0.0
+    service_source: str = "policy"
+    lead_time: float = 0.0
+    lead_source: str = "policy"
 
     @property
     def id(self) -> str:
@@ -84,7 +96,7 @@ class Decision:
         """The inverse of `to_dict`; unknown keys are ignored so that versions can be mixed."""
         known = {field.name: data[field.name] for field in fields(cls) if field.name in data}
         known["terms"] = tuple(Term(**term) for term in data["terms"])
-        for name in ("quality_reasons", "gaps", "running", "backlog"):
+        for name in ("quality_reasons", "gaps", "running", "backlog", "prefetched", "eta_held", "wait"):
             if known.get(name) is not None:
                 known[name] = tuple(known[name])
         return cls(**known)

@@ -31,6 +31,13 @@ class Load:
     queues: tuple[QueueReading, ...]
     #: Replicas that work or are about to.
     pods: int
+    #: Seconds that a task occupies a slot, and from deciding to a pod that works.
+    service_time: float
+    lead_time: float
+    #: Age of the oldest waiting task, as far as it is known.
+    wait: float = 0.0
+    #: Slots are idle in front of what is ready, so that more of them wouldn't help.
+    blocked: bool = False
 
 
 def terms(worker: WorkerPolicy, load: Load, now: float) -> tuple[Term, ...]:
@@ -38,57 +45,66 @@ def terms(worker: WorkerPolicy, load: Load, now: float) -> tuple[Term, ...]:
     return (_steady(worker, load), _drain(worker, load), _fill(worker, load), _floor(worker, now))
 
 
-def offered(worker: WorkerPolicy, rate: Rate) -> float:
+def offered(load: Load) -> float:
     """Offered load in slots: arrivals per second × service time."""
-    return rate.value * worker.service_time
+    return load.rate.value * load.service_time
 
 
 def _steady(worker: WorkerPolicy, load: Load) -> Term:
-    slots = offered(worker, load.rate)
+    slots = offered(load)
     objective = worker.objective
     pods = queueing.least_pods(
         slots,
         slots_per_pod=worker.concurrency,
         utilization=objective.utilization,
-        service_time=worker.service_time,
+        service_time=load.service_time,
         wait=objective.wait,
         level=objective.service_level,
         most=worker.replicas.max,
     )
+    stuck = load.backlog.stuck / worker.concurrency
     share = slots / objective.utilization / worker.concurrency
     formula = (
-        f"{load.rate.value:.4g} tasks/s ({load.rate.view}) × {worker.service_time:g} s"
+        f"{load.rate.value:.4g} tasks/s ({load.rate.view}) × {load.service_time:.4g} s"
         f" = {slots:.4g} busy slots"
         f", ÷ {objective.utilization:g} ÷ {worker.concurrency} slots per pod = {share:.2f}"
     )
     if pods > share + 1:
+        share = float(pods)
         formula += f", {pods} pods so that {objective.service_level:.4g} start within {objective.wait:g} s"
+    if stuck:
+        formula += f", + {load.backlog.stuck} stuck slots = {share + stuck:.2f}"
     if load.backlog.busy is None:
         formula += "; running tasks can't be seen here, so this is a lower bound"
-    return Term("steady", float(pods) if pods > share + 1 else share, formula)
+    return Term("steady", share + stuck, formula)
 
 
 def _drain(worker: WorkerPolicy, load: Load) -> Term:
-    waiting = load.backlog.waiting[1]
-    if waiting == 0:
-        return Term("drain", 0.0, "nothing waits")
+    backlog = load.backlog
+    # Idle slots don't take what is ready: then only what workers hold is work that pods can do.
+    waiting = backlog.waiting[1] - (backlog.ready if load.blocked else 0)
+    work = waiting + backlog.due_soon
+    if work == 0:
+        return Term("drain", 0.0, "idle slots don't take what is ready" if load.blocked else "nothing waits")
     low, high = DRAIN_BOUNDS
-    within = min(max(worker.objective.wait - worker.startup_time, low), high)
-    slots = offered(worker, load.rate)
+    within = min(max(worker.objective.wait - load.wait - load.lead_time, low), high)
+    slots = offered(load)
     missing = max(0.0, slots - load.pods * worker.concurrency)
     parts = (
         slots / worker.objective.utilization,
-        missing * worker.startup_time / within,
-        waiting * worker.service_time / within,
+        missing * load.lead_time / within,
+        work * load.service_time / within,
     )
-    pods = sum(parts) / worker.concurrency
+    pods = (sum(parts) + backlog.stuck) / worker.concurrency
+    soon = f" ({backlog.due_soon} of it due within {load.lead_time:.3g} s)" if backlog.due_soon else ""
     return Term(
         "drain",
         pods,
         f"(load {slots:.4g} ÷ {worker.objective.utilization:g} = {parts[0]:.4g}"
-        f" + shortfall while pods start {missing:.4g} × {worker.startup_time:g} s ÷ {within:g} s"
+        f" + shortfall while pods start {missing:.4g} × {load.lead_time:.4g} s ÷ {within:.4g} s"
         f" = {parts[1]:.4g}"
-        f" + backlog {waiting} × {worker.service_time:g} s ÷ {within:g} s = {parts[2]:.4g}) slots"
+        f" + backlog {work}{soon} × {load.service_time:.4g} s ÷ {within:.4g} s = {parts[2]:.4g}"
+        f"{f' + {backlog.stuck} stuck' if backlog.stuck else ''}) slots"
         f" ÷ {worker.concurrency} slots per pod = {pods:.2f}",
     )
 
@@ -101,14 +117,14 @@ def _fill(worker: WorkerPolicy, load: Load) -> Term:
         return Term("fill", None, "no queue has been read yet")
     fullest = max(load.queues, key=lambda queue: queue.ready)
     # Where running tasks can't be seen, the rate is the queue's growth already.
-    done = 0.0 if load.backlog.busy is None else load.pods * worker.concurrency / worker.service_time
+    done = 0.0 if load.backlog.busy is None else load.pods * worker.concurrency / load.service_time
     growth = load.fast_rate - done
     level = FULL_SHARE * limit
     place = f"{fullest.name} holds {fullest.ready} of {limit}"
     if growth <= 0:
         return Term("fill", None, f"{place}; no more arrives than {load.pods} pods can do")
     left = max(0.0, level - fullest.ready) / growth
-    horizon = worker.startup_time + FILL_MARGIN_SECONDS
+    horizon = load.lead_time + FILL_MARGIN_SECONDS
     outlook = f"{place}, grows by {growth:.4g}/s: {FULL_SHARE:.0%} full in {format_duration(round(left, 1))}"
     if left >= horizon:
         return Term("fill", None, f"{outlook}, later than new pods start ({format_duration(horizon)})")

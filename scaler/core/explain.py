@@ -29,6 +29,9 @@ def explain(decision: Decision, now: float, bounds: tuple[int, int]) -> tuple[st
         *(_line("gap", gap) for gap in decision.gaps),
         _line("active", f"{'yes' if decision.active else 'no'}: {decision.active_because}"),
         _line("reading", _reading(decision, now)),
+        *_held(decision),
+        *_wait(decision),
+        *_times(decision),
         _line("decided", f"{_moment(decision.decided_at)}, {_ago(now - decision.decided_at)}"),
         _line("policy", f"{decision.policy}, min {bounds[0]}, max {bounds[1]}"),
     )
@@ -85,6 +88,43 @@ def _reading(decision: Decision, now: float) -> str:
     return (
         f"{_count(decision.ready)} ready, {_interval(decision.running)} running,"
         f" {_interval(decision.backlog)} backlog, read {_ago(now - decision.sampled_at)}"
+    )
+
+
+def _held(decision: Decision) -> tuple[str, ...]:
+    """What workers hold, where there is anything to tell beside what runs."""
+    if decision.prefetched is None or decision.eta_held is None:
+        return ()
+    parts = [
+        f"{_interval(decision.prefetched)} prefetched",
+        f"{_interval(decision.eta_held)} held for their ETA",
+    ]
+    if decision.due_soon:
+        parts.append(f"{decision.due_soon} due before a new pod could start")
+    if decision.stuck:
+        parts.append(f"{decision.stuck} stuck")
+    return (_line("held", ", ".join(parts)),)
+
+
+def _wait(decision: Decision) -> tuple[str, ...]:
+    if decision.wait is None or not decision.ready:
+        return ()
+    least, most = decision.wait
+    if most is None:
+        return (_line("wait", f"the oldest ready task has waited {_span(least)} or more"),)
+    bounds = _span(least) if _span(least) == _span(most) else f"{_span(least)} to {_span(most)}"
+    return (_line("wait", f"the oldest ready task has waited {bounds}"),)
+
+
+def _times(decision: Decision) -> tuple[str, ...]:
+    if not decision.service_time:
+        return ()
+    return (
+        _line(
+            "times",
+            f"a task takes {decision.service_time:.3g} s ({decision.service_source}),"
+            f" a pod {decision.lead_time:.3g} s to start ({decision.lead_source})",
+        ),
     )
 
 

@@ -132,6 +132,8 @@ class WorkerReport:
     #: With task events: tasks that run now (started, not finished), and since when, oldest first, at most 50.
     running: int | None = None
     running_since: tuple[float, ...] = ()
+    #: With task events: seconds that the tasks which run now have run so far, all together.
+    running_age: float = 0.0
     #: With task events: tasks received and not yet due, by the time when they are.
     due: Dues = ()
 

@@ -22,9 +22,19 @@ class Assessment:
     vanished: tuple[str, ...] = ()
 
 
-def assess(state: WorkerState, observation: Observation, now: float) -> Assessment:
-    """Judge an observation at `now`; a state's last good reading counts until a new one arrives."""
-    errors = ((observation.error,) if observation.error else ()) + observation.suspicions
+def assess(
+    state: WorkerState, observation: Observation, now: float, faults: tuple[str, ...] = ()
+) -> Assessment:
+    """Judge an observation at `now`; a state's last good reading counts until a new one arrives.
+
+    Args:
+        state: before this tick's decision.
+        observation: what was read.
+        now: seconds since the epoch.
+        faults: what the readings before and the workers' heartbeats make doubtful.
+    """
+    suspicions = observation.suspicions + faults
+    errors = ((observation.error,) if observation.error else ()) + suspicions
     sampled_at = observation.sampled_at if observation.sampled_at is not None else state.sampled_at
     if sampled_at is None:
         return Assessment("blind", ("nothing has been read from the broker yet", *errors))
@@ -36,9 +46,9 @@ def assess(state: WorkerState, observation: Observation, now: float) -> Assessme
     vanished = tuple(
         queue.name for queue in observation.queues if not queue.exists and queue.name in state.seen_queues
     )
-    if vanished or observation.suspicions:
+    if vanished or suspicions:
         lost = tuple(f"queue {name} has vanished from the broker" for name in vanished)
-        return Assessment("hold", (*lost, *observation.suspicions), vanished)
+        return Assessment("hold", (*lost, *suspicions), vanished)
     if state.arrivals.running is not None and observation.unacked is None and observation.consumers != 0:
         unseen = "what workers have taken was visible before and isn't now"
         return Assessment("hold", (unseen, *observation.gaps))

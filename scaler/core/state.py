@@ -5,16 +5,21 @@ State is a value: `decide` takes one and returns the next. It survives a restart
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Self
+from functools import lru_cache
+from typing import Self
+
+from pydantic import TypeAdapter
 
 from scaler.core.arrivals import Arrivals
 from scaler.core.behavior import History
+from scaler.core.lead import Lead
 from scaler.core.override import Override
+from scaler.core.progress import Progress
+from scaler.core.service import Service
 
 #: Raised when a field changes its meaning; states of another version are not loaded.
-VERSION = 1
+VERSION = 2
 
 
 class StateError(ValueError):
@@ -42,13 +47,16 @@ class WorkerState:
     override: Override | None = None
     history: History = field(default_factory=History)
     arrivals: Arrivals = field(default_factory=Arrivals)
+    service: Service = field(default_factory=Service)
+    lead: Lead = field(default_factory=Lead)
+    progress: Progress = field(default_factory=Progress)
 
     def to_json(self) -> str:
         """Compact JSON with the version of the format."""
         return json.dumps({"version": VERSION, **asdict(self)}, separators=(",", ":"))
 
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
+    @staticmethod
+    def from_json(text: str | bytes) -> "WorkerState":
         """The inverse of `to_json`.
 
         Raises:
@@ -56,17 +64,12 @@ class WorkerState:
         """
         try:
             data = json.loads(text)
-            if not isinstance(data, dict) or data.pop("version", None) != VERSION:
-                raise StateError(f"saved state is not of version {VERSION}")
-            history = History(**{name: _stamps(stamps) for name, stamps in data.pop("history").items()})
-            arrivals = data.pop("arrivals")
-            arrivals["buckets"] = _stamps(arrivals["buckets"])
-            if data["override"] is not None:
-                data["override"] = Override(**data["override"])
-            data["seen_queues"] = tuple(data["seen_queues"])
-            state = cls(history=history, arrivals=Arrivals(**arrivals), **data)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            version = data.pop("version", None) if isinstance(data, dict) else None
+            state = _reader().validate_json(json.dumps(data), strict=True)
+        except (ValueError, TypeError, RecursionError) as error:
             raise StateError(f"saved state can't be read: {error}") from error
+        if version != VERSION:
+            raise StateError(f"saved state is of version {version}, not {VERSION}")
         return state
 
     def forbid_down(self, until: float, because: str) -> Self:
@@ -76,5 +79,7 @@ class WorkerState:
         return replace(self, no_down_until=until, no_down_because=because)
 
 
-def _stamps(pairs: Iterable[Iterable[Any]]) -> tuple[Any, ...]:
-    return tuple(tuple(pair) for pair in pairs)
+@lru_cache(maxsize=1)
+def _reader() -> TypeAdapter[WorkerState]:
+    """Checks every field's type; built once, at the first state that is read."""
+    return TypeAdapter(WorkerState)

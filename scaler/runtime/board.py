@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from scaler.core.decision import Decision
+from scaler.core.observation import Observation
 from scaler.core.policy import ScalingPolicy
+from scaler.runtime.sampling import BrokerStatus
 
 Key = tuple[str, str]
 """(policy name, worker class)"""
@@ -27,6 +29,9 @@ class Snapshot:
     taken_at: float = 0.0
     policies: Mapping[str, ScalingPolicy] = field(default_factory=dict)
     decisions: Mapping[Key, Decision] = field(default_factory=dict)
+    #: What the decisions were made from.
+    observations: Mapping[Key, Observation] = field(default_factory=dict)
+    brokers: tuple[BrokerStatus, ...] = ()
 
     def find(self, worker_class: str, policy: str | None = None) -> Key:
         """The key of a worker class. The policy may be left out while only one is loaded.

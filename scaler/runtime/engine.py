@@ -13,7 +13,8 @@ import structlog
 from scaler.core.arrivals import Arrivals
 from scaler.core.decide import WorkerClass, decide
 from scaler.core.decision import Decision
-from scaler.core.policy import Broker, ScalingPolicy
+from scaler.core.observation import Observation
+from scaler.core.policy import Broker, ScalingPolicy, WorkerPolicy
 from scaler.core.state import WorkerState
 from scaler.runtime.board import Board, Key, Snapshot
 from scaler.runtime.clock import Clock, cancelled
@@ -21,7 +22,7 @@ from scaler.runtime.metrics import Metrics
 from scaler.runtime.recording import Recorder
 from scaler.runtime.sampling import Sampler, observe, wanted_queues
 from scaler.runtime.store import StateStore
-from scaler.sources.base import QueueSource
+from scaler.sources.base import EventReceiver, QueueSource
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +34,7 @@ SAVE_SECONDS = 1.0
 LOAD_SECONDS = 60.0
 
 SourceFactory = Callable[[Broker], QueueSource]
+ReceiverFactory = Callable[[Broker, Clock], EventReceiver]
 
 
 class Engine:
@@ -46,6 +48,7 @@ class Engine:
         metrics: Metrics,
         store: StateStore,
         open_source: SourceFactory,
+        open_receiver: ReceiverFactory | None = None,
         interval: float = 1.0,
     ) -> None:
         self._board = board
@@ -53,6 +56,7 @@ class Engine:
         self._metrics = metrics
         self._store = store
         self._open_source = open_source
+        self._open_receiver = open_receiver
         self._interval = interval
         self._recorder = Recorder(metrics)
         self._policies: Mapping[str, ScalingPolicy] = {}
@@ -126,7 +130,17 @@ class Engine:
         for broker, keys in brokers.items():
             if broker not in self._samplers:
                 source = self._open_source(broker)
-                sampler = Sampler(names[broker], source, self._clock, self._metrics, self._interval)
+                receiver = None
+                if self._open_receiver is not None and broker.events:
+                    receiver = self._open_receiver(broker, self._clock)
+                sampler = Sampler(
+                    names[broker],
+                    source,
+                    receiver,
+                    clock=self._clock,
+                    metrics=self._metrics,
+                    interval=self._interval,
+                )
                 task = asyncio.create_task(sampler.run(self._sampled), name=f"sampler {sampler.name}")
                 self._samplers[broker] = (sampler, task)
             self._samplers[broker][0].queues = wanted_queues(self._subjects[key].worker for key in keys)
@@ -151,10 +165,13 @@ class Engine:
     def tick(self) -> None:
         """Decide every class once and publish the result."""
         now = self._clock()
+        readings = {broker: sampler.reading for broker, (sampler, _) in self._samplers.items()}
+        observations: dict[Key, Observation] = {}
         for key, subject in self._subjects.items():
             if key in self._unloaded:
                 continue  # no decision: KEDA is told UNAVAILABLE, and a saved state isn't overwritten
-            observation = observe(subject.worker, self.sampler_of(key).reading)
+            observation = observe(subject.name, subject.worker, readings[self._broker_of(key)])
+            observations[key] = observation
             try:
                 state, decision = decide(subject, self._states.get(key, WorkerState()), observation, now)
             except (
@@ -165,7 +182,17 @@ class Engine:
                 continue
             self._states[key], self._decisions[key] = state, decision
             self._recorder.record(subject.worker, observation, decision)
-        self._board.publish(Snapshot(now, self._policies, dict(self._decisions)))
+        brokers = tuple(
+            sampler.status(self._classes_on(broker)) for broker, (sampler, _) in self._samplers.items()
+        )
+        self._board.publish(Snapshot(now, self._policies, dict(self._decisions), observations, brokers))
+
+    def _classes_on(self, broker: Broker) -> list[tuple[str, WorkerPolicy]]:
+        return [
+            (subject.name, subject.worker)
+            for key, subject in self._subjects.items()
+            if self._broker_of(key) == broker
+        ]
 
     def sampler_of(self, key: Key) -> Sampler:
         """The sampler of the broker that holds a class's queues."""

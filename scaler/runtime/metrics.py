@@ -36,6 +36,25 @@ class Metrics:
         self.queue_limit = gauge(
             "queue_limit", "Ready messages that the policy allows a queue.", (*_CLASS, "queue")
         )
+        self.class_messages = gauge(
+            "class_messages",
+            "Messages of a class by what becomes of them; least and most are equal where it is exact.",
+            (*_CLASS, "state", "bound"),
+        )
+        self.head_of_line_wait_seconds = gauge(
+            "head_of_line_wait_seconds",
+            "Age of the oldest ready and due task of a class; most is +Inf where no bound is known.",
+            (*_CLASS, "bound"),
+        )
+        self.service_time_seconds = gauge(
+            "service_time_seconds",
+            "Seconds that a task occupies a slot, as used for sizing.",
+            (*_CLASS, "source"),
+        )
+        self.lead_time_seconds = gauge(
+            "lead_time_seconds", "Seconds from deciding to a new pod that works, as used for sizing."
+        )
+        self.worker_processes = gauge("worker_processes", "Celery workers that were heard lately.")
         self.desired_replicas = gauge("desired_replicas", "Replicas that KEDA is told.")
         self.recommended_replicas = gauge(
             "recommended_replicas",
@@ -56,6 +75,30 @@ class Metrics:
             prefix + "scaling_events_total",
             "Changes of the desired replicas, by direction and by the limit that bound the step.",
             (*_CLASS, "direction", "limit"),
+            registry=registry,
+        )
+        self.tasks_total = Counter(
+            prefix + "tasks_total",
+            "Tasks that ended, by outcome, as far as workers send task events (-E).",
+            (*_CLASS, "state"),
+            registry=registry,
+        )
+        self.task_runtime_seconds_total = Counter(
+            prefix + "task_runtime_seconds_total",
+            "Seconds that ended tasks ran; divided by tasks_total it is their mean runtime.",
+            _CLASS,
+            registry=registry,
+        )
+        self.task_latency_seconds_total = Counter(
+            prefix + "task_latency_seconds_total",
+            "Seconds from publish to done of the tasks in task_latency_tasks_total.",
+            _CLASS,
+            registry=registry,
+        )
+        self.task_latency_tasks_total = Counter(
+            prefix + "task_latency_tasks_total",
+            "Ended tasks whose publish time is known (task-sent events).",
+            _CLASS,
             registry=registry,
         )
         self.broker_sample_seconds = Histogram(

@@ -1,5 +1,6 @@
 """Decisions as metrics and log lines. Series of classes that are no longer loaded are removed."""
 
+import math
 from collections.abc import Iterable
 
 import structlog
@@ -10,6 +11,7 @@ from scaler.core.observation import Observation
 from scaler.core.policy import WorkerPolicy
 from scaler.runtime.board import Key
 from scaler.runtime.metrics import Metrics
+from scaler.runtime.tasks import TaskCounts
 
 log = structlog.get_logger(__name__)
 
@@ -22,6 +24,7 @@ class Recorder:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._quality: dict[Key, str] = {}
+        self._tasks = TaskCounts(metrics)
 
     def record(self, worker: WorkerPolicy, observation: Observation, decision: Decision) -> None:
         """Set the gauges of one class and log what changed."""
@@ -43,7 +46,41 @@ class Recorder:
                     metrics.queue_messages.labels(*key, queue.name, state).set(count)
             if worker.limits.max_length is not None:
                 metrics.queue_limit.labels(*key, queue.name).set(worker.limits.max_length)
+        self._record_sight(key, observation, decision)
+        self._tasks.count(key, observation.workers or ())
         self._log(key, decision)
+
+    def _record_sight(self, key: Key, observation: Observation, decision: Decision) -> None:
+        """What was measured; a series for what can't be seen any more is removed, not left standing."""
+        metrics = self._metrics
+        labels = dict(zip(("policy", "worker_class"), key, strict=True))
+        intervals = {
+            "ready": None if decision.ready is None else (decision.ready, decision.ready),
+            "prefetched": decision.prefetched,
+            "running": decision.running,
+            "eta_held": decision.eta_held,
+        }
+        for state, interval in intervals.items():
+            if interval is None:
+                metrics.class_messages.remove_by_labels({**labels, "state": state})
+                continue
+            for bound, count in zip(("least", "most"), interval, strict=True):
+                metrics.class_messages.labels(*key, state, bound).set(count)
+        if decision.wait is None:
+            metrics.head_of_line_wait_seconds.remove_by_labels(labels)
+        else:
+            least, most = decision.wait
+            metrics.head_of_line_wait_seconds.labels(*key, "least").set(least)
+            metrics.head_of_line_wait_seconds.labels(*key, "most").set(math.inf if most is None else most)
+        if decision.service_time:
+            source = "policy" if decision.service_source == "policy" else "measured"
+            metrics.service_time_seconds.remove_by_labels(labels)
+            metrics.service_time_seconds.labels(*key, source).set(decision.service_time)
+            metrics.lead_time_seconds.labels(*key).set(decision.lead_time)
+        if observation.workers is None:
+            metrics.worker_processes.remove_by_labels(labels)
+        else:
+            metrics.worker_processes.labels(*key).set(len(observation.workers))
 
     def _log(self, key: Key, decision: Decision) -> None:
         if decision.desired != decision.previous:
@@ -78,6 +115,7 @@ class Recorder:
         gone = set(keys)
         for key in gone:
             self._quality.pop(key, None)
+            self._tasks.forget(key)
         queues = {(key, queue) for key, worker in loaded for queue in worker.queues}
         by_class = (
             metrics.desired_replicas,
@@ -86,6 +124,15 @@ class Recorder:
             metrics.decision_state,
             metrics.decision_age_seconds,
             metrics.scaling_events_total,
+            metrics.class_messages,
+            metrics.head_of_line_wait_seconds,
+            metrics.service_time_seconds,
+            metrics.lead_time_seconds,
+            metrics.worker_processes,
+            metrics.tasks_total,
+            metrics.task_runtime_seconds_total,
+            metrics.task_latency_seconds_total,
+            metrics.task_latency_tasks_total,
         )
         for family in by_class:
             for policy, worker_class in gone:

@@ -124,6 +124,7 @@ async def test_an_unknown_path_is_404_and_lists_the_paths(client: aiohttp.Client
         "/readyz",
         "/api/v1/workers",
         "/api/v1/workers/{workerClass}",
+        "/api/v1/brokers",
     ]
 
 

@@ -19,11 +19,19 @@ def feed(
     return memory
 
 
-def test_a_dump_is_no_rate_while_it_waits_and_little_when_it_is_done() -> None:
+def test_a_dump_is_no_rate_neither_while_it_waits_nor_when_it_is_done() -> None:
     waiting = feed(Arrivals(), [(t, 0.0 if t < 10 else 4000.0, 0.0) for t in range(60)])
     assert arrivals.rate(waiting, waiting=4000).value == 0
     done = feed(waiting, [(60 + t, max(0.0, 4000.0 - 100 * t), 100.0 if t < 40 else 0.0) for t in range(60)])
-    assert arrivals.rate(done, waiting=0).value == 4000 / 300
+    assert arrivals.rate(done, waiting=0).value == 0
+
+
+def test_what_comes_every_minute_is_a_rate() -> None:
+    """60 tasks on each full minute, worked off in between by 20 slots of 1 s."""
+    points: list[tuple[float, float, float | None]] = [
+        (t, max(0.0, 60.0 - 20 * (t % 60)), 20.0 if t % 60 < 3 else 0.0) for t in range(400)
+    ]
+    assert 0.3 <= arrivals.rate(feed(Arrivals(), points), waiting=0).value <= 1.1
 
 
 def test_a_ramp_shows_within_half_a_minute() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from scaler.core.decide import WorkerClass, decide
 from scaler.core.decision import Decision
-from scaler.core.observation import Observation, QueueReading
+from scaler.core.observation import Holds, Observation, QueueReading, WorkerReport
 from scaler.core.override import Override
 from scaler.core.policy import WorkerPolicy
 from scaler.core.state import WorkerState
@@ -40,6 +40,11 @@ class Tick:
     exists: bool
     restart: str
     replicas: int | None
+    #: (busy slots, tasks started, seconds since its last heartbeat) of each worker; None: no events.
+    workers: tuple[tuple[int, int, float], ...] | None
+    wait: tuple[float, float] | None
+    due: int
+    ended: int | None
 
 
 ticks = st.builds(
@@ -56,6 +61,17 @@ ticks = st.builds(
     exists=st.integers(0, 9).map(lambda n: n > 0),
     restart=st.sampled_from(["no", "no", "no", "no", "no", "with state", "without state"]),
     replicas=st.one_of(st.none(), st.integers(0, 30)),
+    workers=st.one_of(
+        st.none(),
+        st.none(),
+        st.lists(
+            st.tuples(st.integers(0, 200), st.integers(0, 5000), st.sampled_from([0.0, 1.0, 2.0, 40.0])),
+            max_size=4,
+        ).map(tuple),
+    ),
+    wait=st.sampled_from([None, None, (0.0, 0.0), (3.0, 4.0), (10.0, math.inf), (900.0, 905.0)]),
+    due=st.sampled_from([0, 0, 5, 2000]),
+    ended=st.one_of(st.none(), st.integers(0, 10_000)),
 )
 stories = st.lists(ticks, min_size=1, max_size=40)
 
@@ -124,9 +140,21 @@ def see(tick: Tick, now: float) -> Observation:
         eta_held=eta_held if tick.exists else 0,
         consumers=tick.consumers,
         exists=tick.exists,
+        wait=tick.wait,
+        due=((now + 30.0, tick.due),) if tick.due else (),
+        held_since=(now - 500.0,) if tick.unacked else (),
+        holds=None if tick.ended is None else Holds(tick.ended * 1.7, tick.ended),
     )
+    workers = None
+    if tick.workers is not None:
+        workers = tuple(
+            WorkerReport(f"io@{number}", now - silence, 2.0, START, active, processed, now - silence)
+            for number, (active, processed, silence) in enumerate(tick.workers)
+        )
     alarms = ("memory alarm",) if tick.alarm else ()
-    return Observation(now - tick.age, (queue,), suspicions=alarms, replicas_current=tick.replicas)
+    return Observation(
+        now - tick.age, (queue,), suspicions=alarms, replicas_current=tick.replicas, workers=workers
+    )
 
 
 def play(subject: WorkerClass, story: list[Tick]) -> list[Played]:
@@ -219,6 +247,10 @@ def test_4_an_outage_lowers_nothing_and_turns_nothing_inactive(
         exists=True,
         restart="no",
         replicas=None,
+        workers=None,
+        wait=None,
+        due=0,
+        ended=None,
     )
     lit = play(subject, [replace(tick, restart="no") for tick in story])
     whole = play(subject, [replace(tick, restart="no") for tick in story] + [dark] * outage_ticks)

@@ -63,6 +63,8 @@ class Broker(Model):
     """TLS: the client certificate, a PEM file."""
     key_file: OptionalText = None
     """TLS: the key of the client certificate, a PEM file."""
+    events: bool = True
+    """Whether to listen to the events that Celery's workers send over this broker."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -143,6 +143,10 @@ class WorkerPolicy(Model):
     """Which of the brokers holds the queues; may be left out when there is only one."""
     queues: Annotated[tuple[QueueName, ...], Field(min_length=1)]
     """What the workers of this class consume (`celery worker -Q`)."""
+    hostnames: tuple[Annotated[str, Field(min_length=1, max_length=255)], ...] = ()
+    """Node names of the class's workers (`celery worker -n`), as patterns with * and ?."""
+    native_delayed_delivery: bool = False
+    """Whether this class's ETA tasks wait in the broker (quorum queues with Celery 5.5 or newer)."""
     pool: Pool = "prefork"
     """The execution pool (`celery worker -P`)."""
     concurrency: Annotated[int, Field(ge=1, le=100_000)]

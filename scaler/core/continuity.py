@@ -1,0 +1,71 @@
+"""What holds from one tick to the next: time, the replicas to start from, and what forbids a step down."""
+
+import math
+from dataclasses import replace
+
+from scaler.core import behavior
+from scaler.core.observation import Observation
+from scaler.core.policy import WorkerPolicy
+from scaler.core.quality import BLIND_SECONDS, Assessment
+from scaler.core.state import WorkerState
+
+
+def steady_time(state: WorkerState, now: float, worker: WorkerPolicy) -> tuple[float, WorkerState]:
+    """Time never runs backwards for a state; one from the future loses its history.
+
+    Moments are rounded down to 1/1024 s: such numbers add and subtract exactly in float64 until
+    the year 4147, so a period that ends at `at + 60` ends there and not one tick later.
+    """
+    now = math.floor(now * 1024) / 1024
+    if state.desired is None:
+        return now, state
+    window = worker.behavior.scale_down.stabilization_window_seconds
+    if state.decided_at > now + BLIND_SECONDS:
+        reason = "the saved state comes from a clock that is ahead"
+        kept = WorkerState(desired=state.desired, active=state.active, override=state.override)
+        return now, kept.forbid_down(now + window, reason)
+    if now - state.decided_at > BLIND_SECONDS:
+        gap = now - state.decided_at
+        return now, state.forbid_down(now + window, f"nothing was decided for {gap:.0f} s")
+    return max(now, state.decided_at), state
+
+
+def adopt(
+    worker: WorkerPolicy, state: WorkerState, observation: Observation, now: float
+) -> tuple[WorkerState, int]:
+    """The replicas to start from. Without history: those that are seen, and no step down for a window."""
+    if state.desired is not None:
+        return state, state.desired
+    seen = observation.replicas_current
+    if seen is None:
+        heard = len(observation.workers or ())
+        seen = max(observation.consumers or 0, heard, _pods_behind(worker, observation))
+    current = max(worker.replicas.min, seen)
+    window = worker.behavior.scale_down.stabilization_window_seconds
+    state = state.forbid_down(now + window, "started without history")
+    return replace(state, history=behavior.recommend(state.history, worker.behavior, current, now)), current
+
+
+def _pods_behind(worker: WorkerPolicy, observation: Observation) -> int:
+    """The least pods that can hold what is unacknowledged and due."""
+    due = (observation.unacked or 0) - (observation.eta_held or 0)
+    return math.ceil(due / (worker.concurrency * max(1, worker.prefetch_multiplier)))
+
+
+def note_quality(
+    worker: WorkerPolicy, state: WorkerState, observation: Observation, assessment: Assessment, now: float
+) -> WorkerState:
+    """Remember what this reading's quality means for the steps down to come."""
+    window = worker.behavior.scale_down.stabilization_window_seconds
+    if assessment.quality == "fresh":
+        dark = (observation.sampled_at or 0.0) - (state.sampled_at or now)
+        if state.was_blind or dark > BLIND_SECONDS:
+            until, because = now + window, "one window after a time without good readings"
+            state = replace(state, was_blind=False).forbid_down(until, because)
+    for name in assessment.vanished:
+        state = state.forbid_down(now + window, f"queue {name} vanished")
+    existing = {queue.name for queue in observation.queues if queue.exists}
+    seen = (set(state.seen_queues) | existing) - set(assessment.vanished)
+    asked = {queue.name for queue in observation.queues}
+    sampled_at = observation.sampled_at if assessment.quality == "fresh" else state.sampled_at
+    return replace(state, sampled_at=sampled_at, seen_queues=tuple(sorted(seen & asked)))

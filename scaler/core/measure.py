@@ -1,0 +1,177 @@
+"""From an observation and the memory to the picture that a decision is made from.
+
+What is measured replaces the policy's priors as soon as enough has been seen, and says so.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from scaler.core import arrivals, lead, progress, service
+from scaler.core.backlog import Backlog, Sight, read_backlog
+from scaler.core.fleet import Fleet, fleet_of
+from scaler.core.observation import Observation, Span
+from scaler.core.policy import WorkerPolicy
+from scaler.core.state import WorkerState
+
+#: Acknowledgements are counted over this long at least, to tell busy slots by Little's law.
+FLOW_SECONDS = 30.0
+FLOW_FACTOR = 3.0
+#: What falls due within two slow ticks after the lead time is seen in time.
+DUE_MARGIN_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One class at one moment: its work, and the times to compute with (seconds)."""
+
+    backlog: Backlog
+    service_time: float
+    service_source: str
+    lead_time: float
+    lead_source: str
+    #: Age of the oldest ready and due task; None where it isn't known.
+    wait: Span | None
+    #: Workers that listen; None where nothing tells.
+    listening: int | None
+    blocked: bool
+
+    @property
+    def typical_wait(self) -> float:
+        """The middle of what is known of the wait, its least where no upper bound is known."""
+        if self.wait is None:
+            return 0.0
+        least, most = self.wait
+        return (least + most) / 2 if math.isfinite(most) else least
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """The fields of a decision that tell what was seen."""
+        backlog, wait = self.backlog, self.wait
+        return {
+            "ready": backlog.ready,
+            "running": backlog.running,
+            "backlog": None if backlog.prefetched is None else backlog.waiting,
+            "prefetched": backlog.prefetched,
+            "eta_held": backlog.eta_held,
+            "due_soon": backlog.due_soon,
+            "stuck": backlog.stuck,
+            "wait": None if wait is None else (wait[0], wait[1] if math.isfinite(wait[1]) else None),
+        }
+
+
+def follow(
+    worker: WorkerPolicy, state: WorkerState, observation: Observation, now: float
+) -> tuple[WorkerState, tuple[str, ...]]:
+    """Compare with the reading before; the state after it, and what is doubtful about both."""
+    fleet = fleet_of(worker, observation, now)
+    seconds = _service_time(worker, state)[0]
+    slots = (
+        observation.consumers if observation.consumers is not None else _pods(worker, state, fleet, now)
+    ) * worker.concurrency
+    moved = progress.observe(
+        state.progress, worker=worker, observation=observation, fleet=fleet, service_time=seconds, slots=slots
+    )
+    found = progress.faults(moved, worker=worker, observation=observation, fleet=fleet, service_time=seconds)
+    faults = (*fleet.faults, *found) if observation.sampled_at is not None else fleet.faults
+    return replace(state, progress=moved), faults
+
+
+def look(
+    worker: WorkerPolicy, state: WorkerState, observation: Observation, now: float, *, fresh: bool
+) -> tuple[WorkerState, Picture]:
+    """The picture of a tick; the estimators learn from fresh data only."""
+    fleet = fleet_of(worker, observation, now)
+    seconds, source = _service_time(worker, state)
+    wait_for, lead_source = _lead_time(worker, state)
+    listening = _listening(observation, fleet)
+    backlog = read_backlog(worker, observation, fleet, _sight(worker, state, fleet, now))
+    if fresh:
+        state = replace(
+            state,
+            service=service.observe(
+                state.service,
+                acks_late=worker.acks_late,
+                observation=observation,
+                fleet=fleet,
+                backlog=backlog,
+                now=now,
+            ),
+            arrivals=arrivals.observe(
+                state.arrivals,
+                at=observation.sampled_at or 0.0,
+                unfinished=float(backlog.unfinished),
+                running=None if backlog.busy is None else float(backlog.busy),
+                service_time=seconds,
+                exact=backlog.exact,
+            ),
+            lead=lead.observe(state.lead, desired=state.desired or 0, seen=listening, now=now),
+        )
+    picture = Picture(
+        backlog=backlog,
+        service_time=seconds,
+        service_source=source,
+        lead_time=wait_for,
+        lead_source=lead_source,
+        wait=_wait(observation),
+        listening=listening,
+        blocked=progress.blocked(state.progress) and len(fleet.alive) == listening,
+    )
+    return state, picture
+
+
+def _sight(worker: WorkerPolicy, state: WorkerState, fleet: Fleet, now: float) -> Sight:
+    seconds = _service_time(worker, state)[0]
+    span = max(FLOW_SECONDS, FLOW_FACTOR * seconds)
+    rate = service.ended_per_second(state.service, now, span)
+    return Sight(
+        pods=_pods(worker, state, fleet, now),
+        held_most=progress.held_most(state.progress),
+        rest=progress.rest(state.progress),
+        flow=None if rate is None else rate * seconds,
+        service_time=seconds,
+        horizon=_lead_time(worker, state)[0] + DUE_MARGIN_SECONDS,
+        now=now,
+    )
+
+
+def _service_time(worker: WorkerPolicy, state: WorkerState) -> tuple[float, str]:
+    memory = state.service
+    if memory.value is None:
+        return worker.service_time, "policy"
+    return memory.value, f"{memory.tasks} tasks by {memory.method}"
+
+
+def _lead_time(worker: WorkerPolicy, state: WorkerState) -> tuple[float, str]:
+    value = state.lead.value
+    if value is None:
+        return worker.startup_time, "policy"
+    return value, f"{len(state.lead.measured)} starts"
+
+
+def _listening(observation: Observation, fleet: Fleet) -> int | None:
+    if observation.consumers is not None:
+        return observation.consumers
+    return len(fleet.alive) if observation.workers else None
+
+
+def _pods(worker: WorkerPolicy, state: WorkerState, fleet: Fleet, now: float) -> int:
+    """Pods that are thought to work where no broker shows consumers: heard, or desired long enough ago."""
+    heard = len(fleet.alive) + len(fleet.silent)
+    if heard:
+        return heard
+    starting = sum(count for at, count in state.history.added if at > now - _lead_time(worker, state)[0])
+    return max(1, (state.desired if state.desired is not None else worker.replicas.min) - starting)
+
+
+def _wait(observation: Observation) -> Span | None:
+    """The longest over the queues; unknown while a queue with ready messages doesn't tell."""
+    spans = [
+        queue.wait if queue.wait is not None or queue.ready else (0.0, 0.0) for queue in observation.queues
+    ]
+    known = [span for span in spans if span is not None]
+    if not known:
+        return None
+    least = max(span[0] for span in known)
+    most = max(span[1] for span in known) if len(known) == len(spans) else math.inf
+    return least, most

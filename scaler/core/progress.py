@@ -1,0 +1,188 @@
+"""Whether tasks move, from one reading to the next: stalls, blocked slots, messages that vanish.
+
+An idle-looking queue may be a stalled one, so movement is evidence that has to be seen: fewer
+ready messages, other unacknowledged ones, deliveries counted by the broker, tasks started as
+heartbeats tell.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from scaler.core.fleet import Fleet
+from scaler.core.observation import Interval, Observation
+from scaler.core.policy import WorkerPolicy
+
+#: Nothing delivered for this long, or for so many service times if that is longer: a stall.
+STALL_SECONDS = 30.0
+STALL_FACTOR = 3.0
+#: Idle slots in front of ready messages for this long: five heartbeats.
+BLOCKED_SECONDS = 10.0
+#: What was unacknowledged all through this time may be held for an ETA.
+HELD_SECONDS = 60.0
+HELD_STEP_SECONDS = 10.0
+#: Heartbeats are compared with the broker's counts over three of them.
+REST_SECONDS = 6.0
+#: How long a loss of messages keeps the data suspect.
+LOST_SECONDS = 15.0
+#: Tasks may be this much faster than measured before a fall of ready messages counts as a loss.
+FASTER = 5.0
+LEAST_LOSS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What the last reading was, and since when nothing has moved. Times are seconds since the epoch."""
+
+    read_at: float | None = None
+    ready: int = 0
+    unacked: int | None = None
+    delivered: int | None = None
+    processed: int = 0
+    #: When a delivery was last seen, or nothing was ready.
+    moved_at: float = 0.0
+    #: When a task was last started, or nothing was ready, or no slot was idle.
+    started_at: float = 0.0
+    #: The least unacknowledged per 10 s: (start, messages).
+    least: tuple[tuple[float, int], ...] = ()
+    #: Unacknowledged minus busy slots at each reading: (at, messages).
+    rests: tuple[tuple[float, int], ...] = ()
+    #: Messages that vanished without having been delivered, and when.
+    lost: int = 0
+    lost_at: float = 0.0
+
+
+def observe(
+    memory: Progress,
+    *,
+    worker: WorkerPolicy,
+    observation: Observation,
+    fleet: Fleet,
+    service_time: float,
+    slots: int,
+) -> Progress:
+    """The memory after a reading; one no newer than the last changes nothing."""
+    at = observation.sampled_at
+    if at is None or (memory.read_at is not None and at <= memory.read_at):
+        return memory
+    ready, unacked, processed = observation.ready, observation.unacked, fleet.processed
+    delivered = _delivered(observation)
+    first = memory.read_at is None
+    moved = (
+        first
+        or ready == 0
+        or ready < memory.ready
+        or unacked != memory.unacked
+        or delivered != memory.delivered
+        or processed > memory.processed
+    )
+    idle = fleet.active is not None and fleet.active < len(fleet.alive) * worker.concurrency
+    started = first or ready == 0 or not idle or processed > memory.processed
+    lost = 0
+    if not first and at - (memory.read_at or at) <= LOST_SECONDS:
+        speed = FASTER * slots / service_time
+        lost = _lost(memory.ready - ready, speed * (at - (memory.read_at or at)), worker, slots)
+    return replace(
+        memory,
+        read_at=at,
+        ready=ready,
+        unacked=unacked,
+        delivered=delivered,
+        processed=processed,
+        moved_at=at if moved else memory.moved_at,
+        started_at=at if started else memory.started_at,
+        least=_least(memory.least, at, unacked),
+        rests=_rests(memory.rests, worker, fleet, at, unacked),
+        lost=lost or memory.lost,
+        lost_at=at if lost else memory.lost_at,
+    )
+
+
+def held_most(memory: Progress) -> int | None:
+    """The most messages that can have been held through the last minute; None before one has passed."""
+    if memory.read_at is None or not memory.least or memory.least[0][0] > memory.read_at - HELD_SECONDS:
+        return None
+    return min(count for _, count in memory.least)
+
+
+def rest(memory: Progress) -> Interval | None:
+    """Unacknowledged minus busy slots over the last heartbeats: (least, most)."""
+    counts = [count for _, count in memory.rests]
+    return (min(counts), max(counts)) if counts else None
+
+
+def faults(
+    memory: Progress, *, worker: WorkerPolicy, observation: Observation, fleet: Fleet, service_time: float
+) -> Iterable[str]:
+    """What doesn't move and should, and what moved in a way that no worker explains."""
+    at = memory.read_at
+    if at is None:
+        return
+    if at - memory.lost_at < LOST_SECONDS:
+        yield f"{memory.lost} ready messages vanished undelivered: purged, expired, or taken by others"
+    listening = fleet.alive or (observation.consumers or 0) > 0
+    if not memory.ready or not listening:
+        return
+    if blocked(memory):
+        yield _blocked(memory, worker, fleet)
+    elif at - memory.moved_at >= max(STALL_SECONDS, STALL_FACTOR * service_time):
+        yield (
+            f"stalled: {memory.ready} ready and workers listen, but nothing was delivered for"
+            f" {at - memory.moved_at:.0f} s; look at the workers' logs"
+        )
+
+
+def blocked(memory: Progress) -> bool:
+    """Whether slots have been idle in front of ready messages for so long that more slots won't help."""
+    return memory.read_at is not None and memory.read_at - memory.started_at >= BLOCKED_SECONDS
+
+
+def _blocked(memory: Progress, worker: WorkerPolicy, fleet: Fleet) -> str:
+    slots = len(fleet.alive) * worker.concurrency
+    room = slots * worker.prefetch_multiplier
+    text = (
+        f"{slots - (fleet.active or 0)} of {slots} slots are idle although {memory.ready} are ready:"
+        " more pods hardly help"
+    )
+    if memory.unacked and room and memory.unacked >= room:
+        return (
+            f"{text}. ETA tasks fill the prefetch ({memory.unacked} unacked); put tasks with eta or countdown"
+            " into a queue of their own, or use native delayed delivery with a topic exchange"
+        )
+    if memory.unacked:
+        return f"{text}. The workers hold {memory.unacked} tasks that wait for their ETA"
+    return f"{text}. Look at the workers' logs: they take nothing"
+
+
+def _delivered(observation: Observation) -> int | None:
+    counts = [queue.counters.delivered for queue in observation.queues if queue.counters is not None]
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+def _lost(fall: int, done: float, worker: WorkerPolicy, slots: int) -> int:
+    """Messages that are gone though no worker can have taken so many."""
+    room = 2 * slots * (worker.prefetch_multiplier + 1) if worker.prefetch_multiplier else math.inf
+    return fall if fall >= LEAST_LOSS and fall > room + done else 0
+
+
+def _least(
+    steps: tuple[tuple[float, int], ...], at: float, unacked: int | None
+) -> tuple[tuple[float, int], ...]:
+    if unacked is None:
+        return ()
+    start = math.floor(at / HELD_STEP_SECONDS) * HELD_STEP_SECONDS
+    if steps and steps[-1][0] == start:
+        steps = (*steps[:-1], (start, min(steps[-1][1], unacked)))
+    else:
+        steps = (*steps, (start, unacked))
+    return tuple(step for step in steps if step[0] > at - HELD_SECONDS - HELD_STEP_SECONDS)
+
+
+def _rests(
+    rests: tuple[tuple[float, int], ...], worker: WorkerPolicy, fleet: Fleet, at: float, unacked: int | None
+) -> tuple[tuple[float, int], ...]:
+    if unacked is None or fleet.active is None:
+        return ()
+    busy = fleet.active if worker.acks_late else 0
+    return tuple(pair for pair in (*rests, (at, unacked - busy)) if pair[0] > at - REST_SECONDS)
