@@ -30,7 +30,8 @@ class Sight:
     pods: int
     #: The most messages that can have been ETA-held all through the last minute.
     held_most: int | None = None
-    #: Unacknowledged minus busy slots: least and most over the last heartbeats.
+    #: Held for their ETA as the last heartbeats show it: least and most of unacknowledged minus busy
+    #: slots, the least also without what may wait in full workers.
     rest: Interval | None = None
     #: Busy slots by Little's law from acknowledgements, where nothing shows them directly.
     flow: float | None = None
@@ -69,6 +70,15 @@ class Backlog:
         return self.ready + low, self.ready + high
 
     @property
+    def likely(self) -> tuple[float, float] | None:
+        """The best single numbers for (running, waiting); None where running tasks can't be seen."""
+        if self.busy is None:
+            return None
+        running = self.busy + self.stuck
+        low, high = self.waiting
+        return running, min(max(self.unfinished - running, low), high)
+
+    @property
     def anything(self) -> bool | None:
         """Whether anything is waiting or running for certain; None: it can't be told."""
         if self.waiting[0] or (self.running and self.running[0]):
@@ -81,6 +91,12 @@ class Backlog:
 def read_backlog(worker: WorkerPolicy, observation: Observation, fleet: Fleet, sight: Sight) -> Backlog:
     """The decomposition of what an observation shows."""
     return _Scene(worker, observation, fleet, sight).backlog()
+
+
+def room(worker: WorkerPolicy) -> int:
+    """Due messages that can wait in one worker beside those that run."""
+    ahead = worker.prefetch_multiplier - (1 if worker.acks_late else 0)
+    return max(0, ahead) * worker.concurrency
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,18 +163,15 @@ class _Scene:
         """Whether what isn't held for an ETA runs, and heartbeats have shown what is held."""
         return self.worker.prefetch_multiplier == 1 and self.sight.rest is not None and self._heard_all
 
-    @property
-    def _room(self) -> int:
-        """Due messages that can wait in one worker beside those that run."""
-        ahead = self.worker.prefetch_multiplier - (1 if self.worker.acks_late else 0)
-        return max(0, ahead) * self.worker.concurrency
-
     def _unseen(self) -> tuple[Interval | None, Interval | None]:
         """(prefetched, running) where the broker shows ready messages only; heartbeats may still tell."""
         if not self._heard_all or self.fleet.active is None:
             return None, None
         concurrency = self.worker.concurrency
-        return (0, self.fleet.full(concurrency) * self._room), (0, len(self.fleet.alive) * concurrency)
+        return (0, self.fleet.perhaps_full(concurrency) * room(self.worker)), (
+            0,
+            len(self.fleet.alive) * concurrency,
+        )
 
     def _late(self, due: Interval) -> tuple[Interval, Interval]:
         """(running, prefetched) where a message stays unacknowledged while its task runs."""
@@ -187,8 +200,7 @@ class _Scene:
             return min(exact, unacked), min(exact, unacked)
         rest = self.sight.rest
         if rest is not None and self._heard_all:
-            least = rest[0] - self.fleet.full(self.worker.concurrency) * self._room
-            return min(max(0, least), unacked), min(max(0, rest[1]), unacked)
+            return min(rest[0], unacked), min(rest[1], unacked)
         low = 0
         if self.seen.consumers is not None and self.worker.prefetch_multiplier:
             # A worker takes no more due messages than its prefetch; what it holds beyond has an ETA.

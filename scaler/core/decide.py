@@ -156,7 +156,7 @@ def _load(state: WorkerState, picture: Picture, observation: Observation, curren
         service_time=picture.service_time,
         lead_time=picture.lead_time,
         wait=picture.typical_wait,
-        blocked=picture.blocked,
+        untouched=picture.untouched,
     )
 
 

@@ -63,6 +63,8 @@ class Decision:
     gaps: tuple[str, ...] = ()
     prefetched: tuple[int, int] | None = None
     eta_held: tuple[int, int] | None = None
+    #: The best single numbers for (running, waiting), inside the intervals.
+    likely: tuple[float, float] | None = None
     #: Not yet due, but due before a pod that is ordered now could start.
     due_soon: int = 0
     stuck: int = 0
@@ -96,7 +98,16 @@ class Decision:
         """The inverse of `to_dict`; unknown keys are ignored so that versions can be mixed."""
         known = {field.name: data[field.name] for field in fields(cls) if field.name in data}
         known["terms"] = tuple(Term(**term) for term in data["terms"])
-        for name in ("quality_reasons", "gaps", "running", "backlog", "prefetched", "eta_held", "wait"):
+        for name in (
+            "quality_reasons",
+            "gaps",
+            "running",
+            "backlog",
+            "prefetched",
+            "eta_held",
+            "wait",
+            "likely",
+        ):
             if known.get(name) is not None:
                 known[name] = tuple(known[name])
         return cls(**known)

@@ -37,7 +37,7 @@ class Load:
     #: Age of the oldest waiting task, as far as it is known.
     wait: float = 0.0
     #: Slots are idle in front of what is ready, so that more of them wouldn't help.
-    blocked: bool = False
+    untouched: bool = False
 
 
 def terms(worker: WorkerPolicy, load: Load, now: float) -> tuple[Term, ...]:
@@ -82,10 +82,12 @@ def _steady(worker: WorkerPolicy, load: Load) -> Term:
 def _drain(worker: WorkerPolicy, load: Load) -> Term:
     backlog = load.backlog
     # Idle slots don't take what is ready: then only what workers hold is work that pods can do.
-    waiting = backlog.waiting[1] - (backlog.ready if load.blocked else 0)
+    waiting = backlog.waiting[1] - (backlog.ready if load.untouched else 0)
     work = waiting + backlog.due_soon
     if work == 0:
-        return Term("drain", 0.0, "idle slots don't take what is ready" if load.blocked else "nothing waits")
+        return Term(
+            "drain", 0.0, "idle slots don't take what is ready" if load.untouched else "nothing waits"
+        )
     low, high = DRAIN_BOUNDS
     within = min(max(worker.objective.wait - load.wait - load.lead_time, low), high)
     slots = offered(load)

@@ -59,9 +59,12 @@ class Fleet:
         """When the longest-running tasks were started, oldest first."""
         return tuple(sorted(at for report in self.alive for at in report.running_since))
 
-    def full(self, concurrency: int) -> int:
-        """Living workers that had no idle slot at their last heartbeat, or haven't told."""
-        return sum(report.active is None or report.active >= concurrency for report in self.alive)
+    def perhaps_full(self, concurrency: int) -> int:
+        """Living workers that may have no idle slot now: half of them busy at the last heartbeat, or untold.
+
+        Tasks come and go in the 2 s between heartbeats; a worker that was seen nearly idle isn't full.
+        """
+        return sum(report.active is None or 2 * report.active >= concurrency for report in self.alive)
 
     @property
     def faults(self) -> tuple[str, ...]:

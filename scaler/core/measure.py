@@ -34,7 +34,8 @@ class Picture:
     wait: Span | None
     #: Workers that listen; None where nothing tells.
     listening: int | None
-    blocked: bool
+    #: Idle slots don't take what is ready.
+    untouched: bool
 
     @property
     def typical_wait(self) -> float:
@@ -54,6 +55,7 @@ class Picture:
             "backlog": None if backlog.prefetched is None else backlog.waiting,
             "prefetched": backlog.prefetched,
             "eta_held": backlog.eta_held,
+            "likely": backlog.likely,
             "due_soon": backlog.due_soon,
             "stuck": backlog.stuck,
             "wait": None if wait is None else (wait[0], wait[1] if math.isfinite(wait[1]) else None),
@@ -91,7 +93,7 @@ def look(
             state,
             service=service.observe(
                 state.service,
-                acks_late=worker.acks_late,
+                worker=worker,
                 observation=observation,
                 fleet=fleet,
                 backlog=backlog,
@@ -115,7 +117,7 @@ def look(
         lead_source=lead_source,
         wait=_wait(observation),
         listening=listening,
-        blocked=progress.blocked(state.progress) and len(fleet.alive) == listening,
+        untouched=len(fleet.alive) == listening and progress.untouched(state.progress, worker, fleet),
     )
     return state, picture
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from scaler.core.backlog import room
 from scaler.core.fleet import Fleet
 from scaler.core.observation import Interval, Observation
 from scaler.core.policy import WorkerPolicy
@@ -18,6 +19,9 @@ STALL_SECONDS = 30.0
 STALL_FACTOR = 3.0
 #: Idle slots in front of ready messages for this long: five heartbeats.
 BLOCKED_SECONDS = 10.0
+#: A worker has taken and started what it can this long after it came, and a heartbeat has told of it.
+TAKING_SECONDS = 0.5
+PROOF_SECONDS = 3.0
 #: What was unacknowledged all through this time may be held for an ETA.
 HELD_SECONDS = 60.0
 HELD_STEP_SECONDS = 10.0
@@ -43,10 +47,13 @@ class Progress:
     moved_at: float = 0.0
     #: When a task was last started, or nothing was ready, or no slot was idle.
     started_at: float = 0.0
+    #: Since when something is ready at each reading, and the tasks started until then.
+    ready_since: float = 0.0
+    processed_then: int = 0
     #: The least unacknowledged per 10 s: (start, messages).
     least: tuple[tuple[float, int], ...] = ()
-    #: Unacknowledged minus busy slots at each reading: (at, messages).
-    rests: tuple[tuple[float, int], ...] = ()
+    #: What may be held for an ETA at each reading: (at, least, most).
+    rests: tuple[tuple[float, int, int], ...] = ()
     #: Messages that vanished without having been delivered, and when.
     lost: int = 0
     lost_at: float = 0.0
@@ -91,6 +98,8 @@ def observe(
         processed=processed,
         moved_at=at if moved else memory.moved_at,
         started_at=at if started else memory.started_at,
+        ready_since=at if first or not memory.ready else memory.ready_since,
+        processed_then=processed if first or not memory.ready else memory.processed_then,
         least=_least(memory.least, at, unacked),
         rests=_rests(memory.rests, worker, fleet, at, unacked),
         lost=lost or memory.lost,
@@ -106,9 +115,10 @@ def held_most(memory: Progress) -> int | None:
 
 
 def rest(memory: Progress) -> Interval | None:
-    """Unacknowledged minus busy slots over the last heartbeats: (least, most)."""
-    counts = [count for _, count in memory.rests]
-    return (min(counts), max(counts)) if counts else None
+    """What may be held for an ETA, over the last heartbeats: (least, most)."""
+    if not memory.rests:
+        return None
+    return min(least for _, least, _ in memory.rests), max(most for _, _, most in memory.rests)
 
 
 def faults(
@@ -130,6 +140,24 @@ def faults(
             f"stalled: {memory.ready} ready and workers listen, but nothing was delivered for"
             f" {at - memory.moved_at:.0f} s; look at the workers' logs"
         )
+
+
+def untouched(memory: Progress, worker: WorkerPolicy, fleet: Fleet) -> bool:
+    """Whether idle workers hold messages and start none of them, so that what is ready has an ETA too.
+
+    While workers take in a flood of ETA tasks (RabbitMQ: some per second), most of it is still
+    ready. The first heartbeat after the messages came tells it from work; until then, 3 s at the
+    most, idle workers that hold something are given the chance to start it.
+    """
+    if not memory.ready or not memory.unacked or fleet.active is None:
+        return False
+    slots = len(fleet.alive) * worker.concurrency
+    if 2 * fleet.active >= slots or fleet.processed != memory.processed_then:
+        return False
+    told = min((report.counted_at or 0.0) for report in fleet.alive) > memory.ready_since + TAKING_SECONDS
+    if told:
+        return memory.unacked > fleet.active
+    return (memory.read_at or 0.0) - memory.ready_since < PROOF_SECONDS
 
 
 def blocked(memory: Progress) -> bool:
@@ -180,9 +208,14 @@ def _least(
 
 
 def _rests(
-    rests: tuple[tuple[float, int], ...], worker: WorkerPolicy, fleet: Fleet, at: float, unacked: int | None
-) -> tuple[tuple[float, int], ...]:
+    rests: tuple[tuple[float, int, int], ...],
+    worker: WorkerPolicy,
+    fleet: Fleet,
+    at: float,
+    unacked: int | None,
+) -> tuple[tuple[float, int, int], ...]:
     if unacked is None or fleet.active is None:
         return ()
-    busy = fleet.active if worker.acks_late else 0
-    return tuple(pair for pair in (*rests, (at, unacked - busy)) if pair[0] > at - REST_SECONDS)
+    most = max(0, unacked - (fleet.active if worker.acks_late else 0))
+    least = max(0, most - fleet.perhaps_full(worker.concurrency) * room(worker))
+    return tuple(entry for entry in (*rests, (at, least, most)) if entry[0] > at - REST_SECONDS)

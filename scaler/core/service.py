@@ -6,9 +6,11 @@ short tasks first: 1.6 s after the first 50 of 200 exponential tasks of 12 s.)
 
 Three ways to get the two sums, the best that is there wins:
 - task events (worker -E): runtimes as the workers measured them;
-- heartbeats: busy slots over time, and tasks started minus busy slots gained;
 - acknowledgements: how long messages are held, times the share of the held ones that run. Only
-  under late acknowledgement; under early acknowledgement it would be the time in the prefetch.
+  under late acknowledgement; under early acknowledgement it would be the time in the prefetch;
+- heartbeats: busy slots over time, and tasks started minus busy slots gained. They look every
+  2 s, so they need 45 s as well as 50 tasks; with a prefetch, where what is held needn't run,
+  they are still better than acknowledgements.
 
 The policy's prior holds until 50 tasks have ended.
 """
@@ -19,10 +21,12 @@ from dataclasses import dataclass, replace
 from scaler.core.backlog import Backlog
 from scaler.core.fleet import Fleet
 from scaler.core.observation import Observation, WorkerReport
+from scaler.core.policy import WorkerPolicy
 
 #: Tasks that must have ended before the measured value replaces the prior: an error of 14 % for
 #: exponential tasks, of 5 % for tasks that vary by a third.
 ENOUGH = 50
+ENOUGH_HEARTBEATS_SECONDS = 45.0
 #: The newest so many tasks make the value, where the last 10 min have more.
 NEWEST = 200
 BUCKET_SECONDS = 15.0
@@ -64,11 +68,17 @@ class Service:
 
 
 def observe(
-    memory: Service, *, acks_late: bool, observation: Observation, fleet: Fleet, backlog: Backlog, now: float
+    memory: Service,
+    *,
+    worker: WorkerPolicy,
+    observation: Observation,
+    fleet: Fleet,
+    backlog: Backlog,
+    now: float,
 ) -> Service:
     """The memory after a tick at `now` (seconds since the epoch)."""
     holds = _holds(observation)
-    method = _method(fleet, holds if acks_late else None)
+    method = _method(worker, fleet, holds)
     if not method:
         return replace(memory, workers=(), holds=None)
     known = {seen.hostname: seen for seen in memory.workers}
@@ -84,7 +94,7 @@ def observe(
             more, seconds = _worked(method, known.get(seen.hostname), seen)
             ended, used = ended + more, used + seconds
     buckets = _added(memory.buckets, now, ended, used)
-    value, tasks = _value(buckets, now)
+    value, tasks = _value(buckets, now, ENOUGH_HEARTBEATS_SECONDS if method == "heartbeats" else 0.0)
     if value is None:
         value, tasks = memory.value, memory.tasks
     return Service(method, buckets, workers, holds, value, tasks)
@@ -97,12 +107,13 @@ def ended_per_second(memory: Service, now: float, span: float) -> float | None:
     return sum(ended for start, ended, _ in memory.buckets if start >= now - span) / span
 
 
-def _method(fleet: Fleet, holds: tuple[float, int] | None) -> str:
+def _method(worker: WorkerPolicy, fleet: Fleet, holds: tuple[float, int] | None) -> str:
     if fleet.task_events:
         return "task events"
-    if fleet.active is not None:
+    tells = worker.acks_late and holds is not None
+    if fleet.active is not None and not (tells and worker.prefetch_multiplier == 1):
         return "heartbeats"
-    return "" if holds is None else "acknowledgements"
+    return "acknowledgements" if tells else ""
 
 
 def _holds(observation: Observation) -> tuple[float, int] | None:
@@ -162,17 +173,18 @@ def _added(buckets: tuple[Bucket, ...], now: float, ended: float, used: float) -
     else:
         buckets = (*buckets, (start, ended, used))
     recent = sum(ended for at, ended, _ in buckets if at > now - WINDOW_SECONDS)
-    oldest = now - (WINDOW_SECONDS if recent >= ENOUGH else OLDEST_SECONDS)
+    oldest = now - (WINDOW_SECONDS if recent >= NEWEST else OLDEST_SECONDS)
     return tuple(bucket for bucket in buckets if bucket[0] > oldest)
 
 
-def _value(buckets: tuple[Bucket, ...], now: float) -> tuple[float | None, int]:
+def _value(buckets: tuple[Bucket, ...], now: float, span: float) -> tuple[float | None, int]:
     """Seconds per task over the newest buckets that have enough of them, and how many those are."""
     ended = used = 0.0
+    start = now
     for start, more, seconds in reversed(buckets):
         ended, used = ended + more, used + seconds
-        if ended >= NEWEST and start <= now - 2 * BUCKET_SECONDS:
+        if ended >= NEWEST and start <= now - max(2 * BUCKET_SECONDS, span):
             break
-    if ended < ENOUGH or used <= 0:
+    if ended < ENOUGH or used <= 0 or start > now - span:
         return None, 0
     return used / ended, round(ended)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from scaler.core.observation import BrokerSample
+from scaler.core.observation import BrokerSample, WorkerReport
 
 
 class SourceError(Exception):
@@ -16,6 +16,23 @@ class SourceUnavailableError(SourceError):
 
 class SourceDeniedError(SourceError):
     """The broker refused the credentials or the permission; a person has to act."""
+
+
+class EventReceiver(Protocol):
+    """Listens to what Celery's workers say of themselves over one broker."""
+
+    @property
+    def problem(self) -> str:
+        """Why nothing is received at the moment, with the remedy; empty while listening."""
+        ...
+
+    async def run(self) -> None:
+        """Listen until cancelled; connects again by itself, and raises nothing else."""
+        ...
+
+    def reports(self, now: float) -> tuple[WorkerReport, ...]:
+        """The workers heard of in the last minutes, by hostname; `now` in seconds since the epoch."""
+        ...
 
 
 class QueueSource(Protocol):

@@ -9,10 +9,17 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+
+from scaler.sources.redis_message import eta_of
 
 #: Hash of all delivered and unacknowledged messages of a database, by delivery tag.
 UNACKED_KEY = "unacked"
+
+#: Sorted set of the same tags by the time of their delivery, on the clock of the worker.
+UNACKED_INDEX_KEY = "unacked_index"
+
+#: Lock that workers take to look for lost messages. It is read here only to learn what we may read.
+UNACKED_MUTEX_KEY = "unacked_mutex"
 
 #: Parts of a binding: routing key, pattern (empty for direct exchanges), queue.
 Binding = tuple[str, str, str]
@@ -71,25 +78,13 @@ def _matches(routing_key: str, key: str, pattern: str) -> bool:
 
 
 def parse_envelope(entry: bytes) -> Envelope:
-    """Read one value of the `unacked` hash; the task's body stays untouched.
+    """Read one value of the `unacked` hash.
 
     Raises:
         ValueError: it isn't what kombu writes.
     """
     match json.loads(entry):
         case [dict(message), str(exchange), str(routing_key)]:
-            headers = message.get("headers")
-            eta = headers.get("eta") if isinstance(headers, dict) else None
-            return Envelope(exchange, routing_key, _epoch(eta) if isinstance(eta, str) else None)
+            return Envelope(exchange, routing_key, eta_of(message))
         case _:
             raise ValueError("no kombu envelope")
-
-
-def _epoch(eta: str) -> float | None:
-    try:
-        moment = datetime.fromisoformat(eta)
-    except ValueError:
-        # Celery rejects such a task as soon as it sees it, so it isn't held.
-        return None
-    # Without an offset Celery, too, takes it for UTC.
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

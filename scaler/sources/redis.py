@@ -3,31 +3,54 @@
 Redis knows no queues: an empty one has no key, so a queue that nobody declared can't be told
 from one that is empty, and every queue reads as existing. Nor does it know who waits on a list,
 so consumers stay unknown.
+
+Lists and unacknowledged tags are read in one transaction, so they belong to the same moment; a
+message on its way from one to the other (kombu takes about 1 ms) is in neither. Measured on
+loopback with Redis 7.0 and 4 priority lists per queue: 50 queues take 2.3 ms empty, 3.7 ms with
+a new message in each, 5.3 ms with messages of 14 kB; 1,000 queues 45 and 77 ms in 4 ms pieces; a
+queue of 100,000 messages takes as long as one of 20. What is read between the sweeps takes 3.5 %
+of a CPU with tasks of 50 ms, 0.7 % with tasks of 0.5 s, 0.2 % from 2.5 s on.
+
+Limits: an ETA task that still waits in a list counts as ready (the oldest 50 are looked at for
+the wait, none for `due`); kombu's options `unacked_key` and `unacked_index_key` are not followed.
 """
 
-import asyncio
+import math
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any
 
 from redis import exceptions as failure
-from redis.asyncio import Redis, Sentinel
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 
-from scaler.core.observation import BrokerSample, QueueReading
-from scaler.sources.address import NO_FILES, Address, TlsFiles, parse_addresses, tls_context, verifies
+from scaler.core.observation import BrokerSample, QueueReading, Span
+from scaler.sources.address import NO_FILES, TlsFiles
 from scaler.sources.base import SourceError
-from scaler.sources.failures import CALL_TIMEOUT, CONNECT_TIMEOUT, capped, denied, explained
+from scaler.sources.failures import capped, explained
 from scaler.sources.kombu_redis import queue_keys
+from scaler.sources.redis_access import RETRY_AFTER, Access, find_access
+from scaler.sources.redis_connection import RedisConnection
 from scaler.sources.redis_failures import REDIS_RULES
-from scaler.sources.unacked import UnackedIndex, UnackedReading
+from scaler.sources.redis_lists import ListReader
+from scaler.sources.redis_server import INFO_INTERVAL, ServerReading, read_info
+from scaler.sources.redis_track import ListTrack
+from scaler.sources.redis_unacked import WATCH_LIMIT, Clock, UnackedReader
+from scaler.sources.unacked import TAG_LIMIT, Unacked
 
-#: What a sample says when the ACL lets us read lists only.
-UNACKED_GAP = "unacked messages are not seen: allow the Redis user HLEN, HKEYS, HMGET and SMEMBERS"
+#: Of a queue whose unacknowledged messages can't be read.
+NOTHING_KNOWN = Unacked()
+
+#: What a sample says when transactions are refused for want of memory.
+OUT_OF_MEMORY = "Redis is out of memory: new tasks are refused, and waiting times are not seen"
 
 
 class RedisSource:
-    """Reads the queues of one database over one connection. Not for concurrent samples."""
+    """Reads the queues of one database over one connection. Not for concurrent samples.
+
+    `BrokerSample.calls` counts round trips since the sample before: one per 250 lists, a few
+    for what is new or doubtful, and those between the sweeps that time the tasks.
+    """
 
     def __init__(
         self,
@@ -38,30 +61,43 @@ class RedisSource:
         sep: str = "\x06\x16",
         master_name: str | None = None,
         files: TlsFiles = NO_FILES,
+        sentinel_username: str | None = None,
+        sentinel_password: str | None = None,
     ) -> None:
         """Nothing is connected yet. The options are kombu's transport options of the same names.
+
+        Sentinels with a password of their own get the last two; the URL's are the master's.
 
         Raises:
             SourceDeniedError: the URL can't be understood.
         """
-        self._addresses = parse_addresses(url)
+        self._connection = RedisConnection(
+            url,
+            master_name=master_name,
+            files=files,
+            sentinel_username=sentinel_username,
+            sentinel_password=sentinel_password,
+        )
         self._prefix = global_keyprefix
         self._steps = tuple(priority_steps)
         self._separator = sep
-        self._master_name = master_name
-        self._files = files
-        self._unacked = UnackedIndex(sep, global_keyprefix)
-        self._client: Redis | None = None
-        self._sentinel: Sentinel | None = None
+        self._lists = ListReader()
+        self._unacked = UnackedReader(sep, global_keyprefix)
+        self._access: Access | None = None
+        self._accessed_at = 0.0
+        self._server = ServerReading()
+        self._served_at = -math.inf
+        #: Entries of the hash at the last sweep.
+        self._size = 0
 
     async def sample(self, queues: Sequence[str], now: float) -> BrokerSample:
         """As `QueueSource.sample`. After an error the next call tries the next alternate of the URL."""
-        address = self._addresses[0]
-        known = self._client is not None
+        address = self._connection.address
+        known = self._connection.connected
         try:
-            client = await self._connected(address)
-            lengths, size = await self._lengths(client, queues)
-            unacked = await self._attributed(client, size, now)
+            client = await self._connection.client()
+            async with self._unacked.lock:
+                return await self._sweep(client, queues, now)
         except SourceError:
             await self._give_up()
             raise
@@ -73,142 +109,150 @@ class RedisSource:
                 place=address.place,
                 host=address.host,
                 database=address.path or 0,
-                master=self._master_name,
+                master=self._connection.master_name,
                 hint="" if known else "; is it Redis, and is TLS on both sides or on neither?",
             ) from error
         except BaseException:
             # Cancelled: an answer is on its way and would meet the next sweep.
-            await self._disconnect()
+            await self.close()
             raise
-        return BrokerSample(
-            sampled_at=now,
-            queues=tuple(
-                _reading(name, length, unacked) for name, length in zip(queues, lengths, strict=True)
-            ),
-            gaps=unacked.gaps,
-        )
 
     async def close(self) -> None:
         """Give the connections back; a later `sample` connects anew."""
-        await self._disconnect()
-
-    async def _lengths(
-        self, client: Redis, queues: Sequence[str]
-    ) -> tuple[list[tuple[tuple[int, int], ...]], int | failure.ResponseError]:
-        """((priority, ready), …) per queue, and the number of unacknowledged messages in the database.
-
-        The lists are read before the hash: a message delivered in between is counted twice for
-        this sweep, in the other order it would be missed.
-        """
-        layout = [queue_keys(name, self._steps, self._separator, self._prefix) for name in queues]
-        async with client.pipeline(transaction=False) as pipe:
-            for keys in layout:
-                for _, key in keys:
-                    pipe.llen(key)
-            pipe.hlen(self._unacked.key)
-            *answers, size = await pipe.execute(raise_on_error=False)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        values = iter(answers)
-        return [tuple((step, next(values)) for step, _ in keys) for keys in layout], size
-
-    async def _attributed(
-        self, client: Redis, size: int | failure.ResponseError, now: float
-    ) -> UnackedReading:
-        try:
-            if isinstance(size, failure.ResponseError):
-                raise size
-            return await self._unacked.read(client, size, now)
-        except failure.NoPermissionError:
-            return UnackedReading(gaps=(UNACKED_GAP,))
-        except failure.ResponseError as error:
-            if not str(error).startswith("WRONGTYPE"):
-                raise
-            key = self._unacked.key
-            return UnackedReading(
-                gaps=(capped(f"unacked messages are not seen: key {key!r} isn't kombu's hash"),)
-            )
-
-    async def _connected(self, address: Address) -> Redis:
-        if self._client is not None:
-            return self._client
-        options = self._options(address)
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            if address.scheme == "rediss" or (address.scheme == "sentinel" and self._files):
-                # Read here first: the client would report a missing file as a failed connection.
-                await asyncio.to_thread(tls_context, self._files, address.query)
-                options |= self._tls_options(address)
-            if address.scheme == "sentinel":
-                self._client = self._behind_sentinel(options)
-            else:
-                self._client = Redis(host=address.host, port=address.port, **options)
-            await self._client.ping()
-        return self._client
-
-    def _behind_sentinel(self, options: dict[str, Any]) -> Redis:
-        # A lost sentinel may cost only its share of the time, or the others are never asked.
-        share = CONNECT_TIMEOUT / (len(self._addresses) + 1)
-        self._sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py leaves it unannotated
-            [(address.host, address.port) for address in self._addresses],
-            sentinel_kwargs={
-                "socket_timeout": share,
-                "socket_connect_timeout": share,
-                "retry": options["retry"],
-                "protocol": options["protocol"],
-            },
-        )
-        client: Redis = self._sentinel.master_for(self._master_name or "", **options)
-        return client
-
-    def _options(self, address: Address) -> dict[str, Any]:
-        database = address.path.strip("/") or "0"
-        if not database.isdecimal():
-            raise denied(f"the database in the broker url of {address.place} isn't a number; write /0 … /15")
-        return {
-            "db": int(database),
-            "username": address.username,
-            "password": address.password,
-            "socket_connect_timeout": CONNECT_TIMEOUT,
-            "socket_timeout": CALL_TIMEOUT,
-            # The client's default retries 10 times, which takes 4 s at a refused port.
-            "retry": Retry(NoBackoff(), 0),
-            # RESP2: every Redis speaks it, and RESP3 adds a handshake for what we don't use.
-            "protocol": 2,
-        }
-
-    def _tls_options(self, address: Address) -> dict[str, Any]:
-        files = self._files.laid_over(address.query)
-        checked = verifies(address.query)
-        return {
-            "ssl": True,
-            "ssl_ca_certs": files.ca_file,
-            "ssl_certfile": files.cert_file,
-            "ssl_keyfile": files.key_file,
-            "ssl_cert_reqs": "required" if checked else "none",
-            "ssl_check_hostname": checked
-            and address.query.get("ssl_check_hostname", "true").lower() != "false",
-        }
+        self._access = None
+        await self._unacked.stop()
+        await self._connection.disconnect()
 
     async def _give_up(self) -> None:
-        if self._addresses[0].scheme != "sentinel":
-            self._addresses = (*self._addresses[1:], self._addresses[0])
-        await self._disconnect()
+        self._access = None
+        await self._unacked.stop()
+        await self._connection.give_up()
 
-    async def _disconnect(self) -> None:
-        client, self._client = self._client, None
-        sentinel, self._sentinel = self._sentinel, None
-        for closing in (client, sentinel):
-            if closing is not None:
-                await asyncio.gather(closing.aclose(), return_exceptions=True)
+    async def _sweep(self, client: Redis, queues: Sequence[str], now: float) -> BrokerSample:
+        began = monotonic()
 
+        def clock() -> float:
+            return now + (monotonic() - began)
 
-def _reading(name: str, by_priority: tuple[tuple[int, int], ...], unacked: UnackedReading) -> QueueReading:
-    delivered, eta_held = unacked.of(name)
-    return QueueReading(
-        name=name,
-        ready=sum(length for _, length in by_priority),
-        unacked=delivered,
-        eta_held=eta_held,
-        by_priority=by_priority,
-    )
+        layout = {name: queue_keys(name, self._steps, self._separator, self._prefix) for name in queues}
+        by_key = self._lists.select([key for keys in layout.values() for _, key in keys])
+        lists = {name: [(step, by_key[key]) for step, key in keys] for name, keys in layout.items()}
+        access = await self._allowed(client, next(iter(by_key), self._unacked.key))
+        wanted = self._size <= TAG_LIMIT
+        answers, deep = await self._look(client, access, clock, tags=wanted)
+        gaps = self._trouble(answers, wanted=wanted)
+        if answers and not gaps:
+            await self._unacked.read(client, answers[1], clock, timed=access.times)
+            await self._unacked.refresh_longest(client, queues)
+            if left := len(self._unacked.index.unknown):
+                gaps = (f"unacked: still reading, {left} of {self._size} messages to go",)
+        if deep:
+            self._unacked.index.take_back(await self._lists.look_closer(client))
+            self._unacked.set_floors({name: min(t.floor() for _, t in of) for name, of in lists.items()})
+        await self._ask_server(client, access)
+        if access.unacked and self._size <= WATCH_LIMIT:
+            self._unacked.watch(client)
+        readings = {
+            name: self._reading(name, of, wait=deep, unacked=access.unacked and not gaps)
+            for name, of in lists.items()
+        }
+        unreadable = self._unacked.index.unreadable
+        if unreadable:
+            key = self._unacked.key
+            gaps += (f"unacked: {unreadable} entries of {key!r} can't be read and belong to no queue here",)
+        return BrokerSample(
+            sampled_at=now,
+            queues=tuple(readings[name] for name in queues),
+            suspicions=(*((OUT_OF_MEMORY,) if deep < access.wait else ()), *self._server.suspicions),
+            gaps=(*access.gaps, *gaps, *self._server.gaps),
+            product=self._server.product,
+            paths=access.paths,
+            calls=self._count_calls(),
+        )
+
+    async def _look(
+        self, client: Redis, access: Access, clock: Clock, *, tags: bool
+    ) -> tuple[list[Any], bool]:
+        """The answers about unacknowledged messages, and whether the lists were looked at closely."""
+
+        def unacked(pipe: Pipeline) -> None:
+            if access.unacked:
+                pipe.hlen(self._unacked.key)
+            if access.unacked and tags:
+                pipe.hkeys(self._unacked.key)
+
+        try:
+            return await self._lists.look(client, clock, deep=access.wait, also=unacked), access.wait
+        except failure.OutOfMemoryError:
+            # A full Redis refuses every command inside a transaction, reading ones too.
+            return await self._lists.look(client, clock, deep=False, also=unacked), False
+
+    async def _allowed(self, client: Redis, list_key: str) -> Access:
+        """What may be read; tried anew after a while where something may not."""
+        access = self._access
+        if access is None or (access.gaps and monotonic() - self._accessed_at > RETRY_AFTER):
+            self._lists.calls += 2
+            self._access = access = await find_access(client, list_key, self._prefix)
+            self._accessed_at = monotonic()
+            self._served_at = -math.inf
+            self._size = access.size
+        return access
+
+    def _trouble(self, answers: Sequence[int | failure.ResponseError], *, wanted: bool) -> tuple[str, ...]:
+        """Why the unacknowledged messages can't be attributed in this sweep, if so."""
+        size = answers[0] if answers else 0
+        if isinstance(size, failure.ResponseError):
+            if not str(size).startswith("WRONGTYPE"):
+                raise size
+            key = self._unacked.key
+            return (capped(f"unacked messages are not seen: key {key!r} isn't kombu's hash"),)
+        self._size = size
+        if size <= TAG_LIMIT and wanted:
+            return ()
+        self._unacked.forget()
+        if size > TAG_LIMIT:
+            return (f"unacked: {size} messages are too many to attribute (limit {TAG_LIMIT})",)
+        return (f"unacked: still reading, {size} of {size} messages to go",)
+
+    async def _ask_server(self, client: Redis, access: Access) -> None:
+        if not access.server:
+            self._server = ServerReading()
+        elif monotonic() - self._served_at >= INFO_INTERVAL:
+            self._lists.calls += 1
+            self._server = read_info(await client.info())
+            self._served_at = monotonic()
+
+    def _reading(
+        self, name: str, lists: Sequence[tuple[int, ListTrack]], *, wait: bool, unacked: bool
+    ) -> QueueReading:
+        held = self._unacked.index.of(name) if unacked else NOTHING_KNOWN
+        by_priority = tuple((step, track.length) for step, track in lists)
+        span, note = self._waited([track for _, track in lists if track.length])
+        return QueueReading(
+            name=name,
+            ready=sum(length for _, length in by_priority),
+            unacked=held.count,
+            eta_held=held.eta_held,
+            by_priority=by_priority,
+            wait=span if wait else None,
+            wait_note=note if wait else "",
+            due=held.due,
+            held_since=held.held_since,
+            holds=held.holds,
+        )
+
+    def _waited(self, filled: Sequence[ListTrack]) -> tuple[Span, str]:
+        """The longest wait among the lists of a queue: each priority is its own line."""
+        waits = [track.wait(self._unacked.index.departed) for track in filled]
+        return (
+            (
+                max((span[0] for span, _ in waits), default=0.0),
+                max((span[1] for span, _ in waits), default=0.0),
+            ),
+            next((note for _, note in waits if note), ""),
+        )
+
+    def _count_calls(self) -> int:
+        calls = self._lists.calls + self._unacked.calls
+        self._lists.calls = self._unacked.calls = 0
+        return calls

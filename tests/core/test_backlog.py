@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.core.backlog import Backlog, Sight, read_backlog
+from scaler.core.backlog import Backlog, Sight, read_backlog, room
 from scaler.core.fleet import Fleet
 from scaler.core.observation import Observation, QueueReading, WorkerReport
 from scaler.core.policy import WorkerPolicy
@@ -147,7 +147,9 @@ def test_the_truth_is_inside_the_interval(
         "amqp with heartbeats": seen(3, None, consumers=len(pods)),
     }[how]
     heard = "heartbeats" in how
-    known = (rest, rest) if how == "heartbeats" else None
+    policy_room = room(policy)
+    full = sum(2 * active >= policy.concurrency for active, _, _ in pods)
+    known = (max(0, rest - full * policy_room), rest) if how == "heartbeats" else None
     backlog = look(policy, observation, *(reports if heard else ()), rest=known, pods=len(pods))
     assert backlog.running is not None
     assert backlog.running[0] <= running <= backlog.running[1]

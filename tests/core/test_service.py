@@ -9,10 +9,15 @@ from scaler.core import service
 from scaler.core.backlog import Backlog
 from scaler.core.fleet import Fleet
 from scaler.core.observation import Holds, Observation, QueueReading, WorkerReport
+from scaler.core.policy import WorkerPolicy
 from scaler.core.service import Service
 
 T0 = 1_800_000_000.0
 Draw = Callable[[], float]
+POLICY = WorkerPolicy.model_validate_json(
+    '{"queues": ["q"], "concurrency": 4, "acksLate": true, "prefetchMultiplier": 2,'
+    ' "serviceTime": "1s", "replicas": {"max": 9}}'
+)
 
 
 def play(
@@ -67,7 +72,7 @@ def play(
         busy = (len(running), len(running))
         memory = service.observe(
             memory,
-            acks_late=True,
+            worker=POLICY,
             observation=Observation(begin + now, (queue,)),
             fleet=Fleet((report,)) if heartbeat else Fleet(),
             backlog=Backlog(waiting, (0, 0), busy, (0, 0)),
@@ -90,14 +95,14 @@ def test_constant_tasks_are_measured_within_a_tenth(method: str, load: float) ->
 def test_the_first_tasks_of_a_burst_dont_make_it_look_short(method: str) -> None:
     """200 exponential tasks of 12 s start at once: the first 50 that end took 1.6 s on the average."""
     dice = random.Random(11)
-    _, _, by_second = play(lambda: dice.expovariate(1 / 12), slots=200, load=1000, seconds=30, method=method)
+    _, _, by_second = play(lambda: dice.expovariate(1 / 12), slots=200, load=1000, seconds=60, method=method)
     values = [memory.value for memory in by_second.values() if memory.value is not None]
     assert values
     assert all(9 < value < 15 for value in values)
 
 
 def test_the_prior_holds_until_fifty_have_ended_and_the_value_stays_when_nothing_runs() -> None:
-    memory, _, by_second = play(lambda: 1.0, slots=2, load=100, seconds=40, method="heartbeats")
+    memory, _, by_second = play(lambda: 1.0, slots=2, load=100, seconds=60, method="heartbeats")
     assert by_second[20].value is None
     assert memory.value is not None
     quiet, _, _ = play(
@@ -121,7 +126,7 @@ def test_early_acknowledgement_without_heartbeats_measures_nothing() -> None:
     queue = QueueReading("q", 0, 8, 0, holds=Holds(100.0, 50))
     memory = service.observe(
         Service(),
-        acks_late=False,
+        worker=POLICY.model_copy(update={"acks_late": False}),
         observation=Observation(T0, (queue,)),
         fleet=Fleet(),
         backlog=Backlog(0, (8, 8), (2, 4), (0, 0)),

@@ -39,15 +39,21 @@ class Channels:
         return Sweep(transport, list(self.answers), "broker:5672")
 
 
-async def test_a_queue_whose_node_is_down_is_an_outage_and_not_an_empty_queue(
+async def test_a_queue_whose_node_is_down_is_no_empty_queue_and_costs_no_other_its_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     text = "NOT_FOUND - home node 'rabbit@two' of durable queue 'cpu' in vhost '/' is down or inaccessible"
-    channels = Channels(io=3, cpu=ChannelNotFoundEntity(text), mixed=None)
-    with pytest.raises(
-        SourceUnavailableError, match="can't read queue 'cpu': the node that holds it is down"
-    ):
-        await channels.sweep(monkeypatch).run()
+    swept = await Channels(io=3, cpu=ChannelNotFoundEntity(text), mixed=4).sweep(monkeypatch).run()
+    assert swept.counts == {"io": (3, 0), "mixed": (4, 0)}
+    assert swept.unreadable == {"cpu": "the node that holds it is down"}
+
+
+async def test_each_queue_costs_one_call_beside_the_opening_of_the_channels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = {f"queue-{number}": 1 for number in range(100)}
+    swept = await Channels(**names).sweep(monkeypatch).run()
+    assert swept.calls == 100 + LANES
 
 
 @pytest.mark.parametrize("end", [ConnectionClosed(320, "CONNECTION_FORCED"), asyncio.CancelledError()])
@@ -73,8 +79,8 @@ async def test_many_queues_may_take_longer_than_the_bound_for_silence(
             return await super().queue_declare(name, passive=passive)
 
     names = [f"queue-{number}" for number in range(LANES * 5)]
-    counts = await Slow(**dict.fromkeys(names, 1)).sweep(monkeypatch).run()
-    assert counts == dict.fromkeys(names, (1, 0))
+    swept = await Slow(**dict.fromkeys(names, 1)).sweep(monkeypatch).run()
+    assert swept.counts == dict.fromkeys(names, (1, 0))
 
 
 async def test_our_own_cancellation_passes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,13 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, Protocol
 
 import kombu
 import pytest
 
-from scaler.core.observation import QueueReading
+from scaler.core.observation import Holds, QueueReading
 from scaler.sources.base import QueueSource
 from scaler.sources.memory import MemorySource
 from scaler.sources.rabbitmq import RabbitMQSource
@@ -110,6 +111,11 @@ def world(request: pytest.FixtureRequest, opened: Callable[[QueueSource], QueueS
         yield made
 
 
+def counts(reading: QueueReading) -> QueueReading:
+    """A reading without what goes on with time: ages, and sums over time."""
+    return replace(reading, wait=None, wait_note="", held_since=(), holds=None, counters=None)
+
+
 async def read(world: World, *queues: str) -> tuple[QueueReading, ...]:
     return (await world.source.sample(queues, NOW)).queues
 
@@ -171,6 +177,38 @@ class TestContract:
         gaps = (await world.source.sample(["email"], NOW)).gaps
         assert gaps == (() if world.sees_unacked else ("unacked messages are not seen: set managementUrl",))
 
+    async def test_nothing_waits_in_an_empty_queue(self, world: World) -> None:
+        world.publish("email", 1)
+        world.deliver("email", 1)
+        for reading in await read(world, "email", "typo"):
+            assert reading.wait in {None, (0.0, 0.0)}
+
+    async def test_a_wait_that_is_told_includes_the_truth(self, world: World) -> None:
+        await world.source.sample(["email"], NOW)
+        world.publish("email", 1)
+        for later in (1.0, 5.0, 60.0):
+            (email,) = (await world.source.sample(["email"], NOW + later)).queues
+            # Published between the first two samples.
+            assert email.wait is None or (
+                0.0 <= email.wait[0] <= email.wait[1] and email.wait[1] >= later - 1
+            )
+
+    async def test_sums_of_holding_only_grow_and_no_more_is_held_than_is_unacknowledged(
+        self, world: World
+    ) -> None:
+        world.publish("email", 4)
+        world.deliver("email", 3)
+        sums = [(0.0, 0)]
+        for acknowledged in (0, 1, 1):
+            world.acknowledge("email", acknowledged)
+            (email,) = (await world.source.sample(["email"], NOW + len(sums))).queues
+            holds = email.holds or Holds(0.0, 0)
+            sums.append((holds.watched, holds.ended))
+            assert len(email.held_since) <= (email.unacked or 0)
+            assert list(email.held_since) == sorted(email.held_since)
+        assert sums == sorted(sums)
+        assert sums[-1][1] <= 3
+
     async def test_an_acknowledged_message_is_gone(self, world: World) -> None:
         world.publish("email", 3)
         world.deliver("email", 2)
@@ -182,8 +220,9 @@ class TestContract:
     async def test_looking_changes_nothing(self, world: World) -> None:
         world.publish("email", 4)
         world.deliver("email", 1)
-        first = await read(world, "email")
-        assert [await read(world, "email") for _ in range(5)] == [first] * 5
+        first = counts((await read(world, "email"))[0])
+        for _ in range(5):
+            assert counts((await read(world, "email"))[0]) == first
         world.deliver("email", 3)
 
     async def test_a_closed_source_can_sample_again(self, world: World) -> None:

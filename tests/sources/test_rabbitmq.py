@@ -14,13 +14,13 @@ import kombu
 import pytest
 from celery import Celery
 
-from scaler.core.observation import QueueReading
 from scaler.sources.address import TlsFiles
 from scaler.sources.amqp_sweep import LANES
 from scaler.sources.base import SourceDeniedError, SourceUnavailableError
 from scaler.sources.failures import CALL_TIMEOUT, CLOSE_TIMEOUT, CONNECT_TIMEOUT, _chain
 from scaler.sources.rabbitmq import RabbitMQSource
 from scaler.testing import wait_until
+from scaler.testing.amqp import one, publish
 from scaler.testing.rabbitmq import Vhost
 from scaler.testing.servers import free_port
 from scaler.testing.tls import TlsDirectory
@@ -30,17 +30,6 @@ pytestmark = pytest.mark.services
 Open = Callable[[RabbitMQSource], RabbitMQSource]
 
 NOW = 1_750_000_000.0
-
-
-async def publish(channel: aio_pika.abc.AbstractChannel, queue: str, count: int) -> None:
-    await channel.declare_queue(queue, durable=True)
-    for _ in range(count):
-        await channel.default_exchange.publish(aio_pika.Message(b"{}"), routing_key=queue)
-
-
-async def one(source: RabbitMQSource, queue: str) -> QueueReading:
-    (reading,) = (await source.sample([queue], NOW)).queues
-    return reading
 
 
 class TestReading:
@@ -212,15 +201,17 @@ class TestRefusals:
         server.close()
         await server.wait_closed()
 
-    async def test_a_queue_exclusive_to_another_connection_is_named(
+    async def test_a_queue_exclusive_to_another_connection_is_named_and_the_others_are_read(
         self, rabbitmq: Vhost, opened: Open, channel: aio_pika.abc.AbstractChannel
     ) -> None:
         await channel.declare_queue("private", exclusive=True)
         await publish(channel, "email", 1)
         source = opened(RabbitMQSource(rabbitmq.url))
-        with pytest.raises(SourceDeniedError, match="'private'; is it exclusive"):
-            await source.sample(["email", "private"], NOW)
-        assert (await one(source, "email")).ready == 1
+        for _ in range(2):
+            sample = await source.sample(["email", "private", "missing"], NOW)
+            assert [(queue.name, queue.ready) for queue in sample.queues] == [("email", 1), ("missing", 0)]
+            ((name, reason),) = sample.unreadable
+            assert (name, reason.endswith("is it exclusive to a connection?")) == ("private", True)
 
     async def test_a_second_address_is_tried_after_the_first_failed(
         self, rabbitmq: Vhost, opened: Open
@@ -249,7 +240,8 @@ class TestOutages:
             with pytest.raises(SourceUnavailableError):
                 await source.sample(["email"], NOW)
         await asyncio.to_thread(broker.start)
-        assert await one(source, "email") == QueueReading("email", ready=1, unacked=0, consumers=0)
+        reading = await one(source, "email")
+        assert (reading.ready, reading.unacked, reading.consumers) == (1, 0, 0)
 
     async def test_a_crash_that_nobody_looked_at_is_not_noticed(
         self, restartable_rabbitmq: Vhost, opened: Open

@@ -7,12 +7,11 @@ from urllib.parse import quote
 
 import aio_pika
 import pytest
-from aiohttp import web
 
-from scaler.core.observation import QueueReading
 from scaler.sources.failures import CALL_TIMEOUT
 from scaler.sources.rabbitmq import RabbitMQSource
 from scaler.testing import wait_until
+from scaler.testing.amqp import FakeManagement, one, publish
 from scaler.testing.rabbitmq import Vhost
 from scaler.testing.servers import free_port
 
@@ -23,55 +22,14 @@ Open = Callable[[RabbitMQSource], RabbitMQSource]
 NOW = 1_750_000_000.0
 
 
-async def publish(channel: aio_pika.abc.AbstractChannel, queue: str, count: int) -> None:
-    await channel.declare_queue(queue, durable=True)
-    for _ in range(count):
-        await channel.default_exchange.publish(aio_pika.Message(b"{}"), routing_key=queue)
-
-
-async def one(source: RabbitMQSource, queue: str) -> QueueReading:
-    (reading,) = (await source.sample([queue], NOW)).queues
-    return reading
-
-
 async def _unacked_is(source: RabbitMQSource, count: int) -> bool:
     return (await one(source, "email")).unacked == count
 
 
-class FakeManagement:
-    """An HTTP API whose answers a test writes, for brokers that can't be installed here."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self.totals: object = []
-        self.statistics: object = []
-        self.hangs = False
-        self.released = asyncio.Event()
-        self.health = 200
-        self.calls: list[str] = []
-
-    async def answer(self, request: web.Request) -> web.Response:
-        self.calls.append(request.path)
-        if self.hangs:
-            await self.released.wait()
-        if "health" in request.path:
-            return web.json_response({}, status=self.health)
-        return web.json_response(self.totals if "enable_queue_totals" in request.query else self.statistics)
-
-
 @pytest.fixture
 async def fake_management(leaves_nothing_behind: None) -> AsyncIterator[FakeManagement]:
-    fake = FakeManagement()
-    app = web.Application()
-    app.router.add_get("/{path:.*}", fake.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port := free_port())
-    await site.start()
-    fake.url = f"http://127.0.0.1:{port}"
-    yield fake
-    fake.released.set()
-    await runner.cleanup()
+    async with FakeManagement().running() as fake:
+        yield fake
 
 
 class TestManagement:
@@ -183,8 +141,11 @@ class TestManagement:
         source = opened(RabbitMQSource(rabbitmq.url, management_url=fake_management.url))
         for _ in range(5):
             await source.sample(["email"], NOW)
-        assert fake_management.calls.count("/api/health/checks/alarms") == 1
-        assert fake_management.calls.count(f"/api/queues/{quote(rabbitmq.name)}") == 5
+        assert fake_management.asked("/api/health/checks/alarms") == 1
+        # Five lean lists; the statistics and what the broker offers once.
+        assert fake_management.asked("totals") == 5
+        assert fake_management.asked(f"/api/queues/{quote(rabbitmq.name)}") == 1
+        assert fake_management.asked("/api/overview") == 1
 
     async def test_a_broker_without_totals_is_asked_for_its_statistics(
         self,

@@ -21,7 +21,8 @@ from scaler.core.observation import QueueReading
 from scaler.sources.address import TlsFiles
 from scaler.sources.base import SourceDeniedError, SourceUnavailableError
 from scaler.sources.failures import CALL_TIMEOUT, CONNECT_TIMEOUT
-from scaler.sources.redis import UNACKED_GAP, RedisSource
+from scaler.sources.redis import RedisSource
+from scaler.sources.redis_access import SERVER_GAP, UNACKED_GAP, WAIT_GAP
 from scaler.sources.unacked import READ_BUDGET, TAG_LIMIT
 from scaler.testing import wait_until
 from scaler.testing.servers import RedisDatabase, RedisServer, free_port
@@ -269,7 +270,7 @@ class TestRefusals:
         url = redis_server.url.replace("redis://", "redis://lists:secret@")
         sample = await opened(RedisSource(url)).sample(["email"], time.time())
         assert (sample.queues[0].ready, sample.queues[0].unacked) == (2, None)
-        assert sample.gaps == (UNACKED_GAP,)
+        assert sample.gaps == (UNACKED_GAP, WAIT_GAP, SERVER_GAP)
 
     async def test_a_user_who_may_not_read_lists_is_denied(
         self, redis_server: RedisDatabase, raw: "redis.Redis"
@@ -428,6 +429,24 @@ class TestSentinel:
                 return False  # until the sentinel itself has noticed the master's return
 
         await wait_until(found_again, timeout=15, description="the master is found again")
+
+    async def test_sentinels_with_a_password_of_their_own(
+        self, restartable_redis: RedisDatabase, tmp_path: Path, opened: Open
+    ) -> None:
+        guarded = RedisServer(tmp_path / "guarded", sentinel=True)
+        (tmp_path / "guarded" / "sentinel.conf").write_text(
+            f"port {guarded.port}\nbind 127.0.0.1\nrequirepass hunter2\n"
+            f"sentinel monitor mymaster 127.0.0.1 {restartable_redis.server.port} 1\n"
+        )
+        url = f"sentinel://127.0.0.1:{guarded.port}/0"
+        try:
+            guarded.start()
+            source = opened(RedisSource(url, master_name="mymaster", sentinel_password="hunter2"))
+            assert (await one(source, "email")).ready == 0
+            with pytest.raises(SourceUnavailableError):
+                await RedisSource(url, master_name="mymaster").sample(["email"], time.time())
+        finally:
+            guarded.kill()
 
     async def test_a_master_that_no_sentinel_knows_is_named(self, sentinel_port: int) -> None:
         source = RedisSource(f"sentinel://127.0.0.1:{sentinel_port}/0", master_name="other")

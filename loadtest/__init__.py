@@ -1,0 +1,1 @@
+"""Load on real brokers and real Celery workers, all on this machine."""
