@@ -23,6 +23,7 @@ from scaler.runtime.logs import configure_logging
 from scaler.runtime.metrics import Metrics
 from scaler.runtime.reload import watch_policies
 from scaler.runtime.store import StateStore, StoreError, open_store
+from scaler.sources.events import open_receiver
 from scaler.sources.factory import open_source
 
 log = structlog.get_logger(__name__)
@@ -130,6 +131,7 @@ async def _serve(settings: Settings, policies: Mapping[str, ScalingPolicy], stor
         metrics=metrics,
         store=store,
         open_source=open_source,
+        open_receiver=open_receiver,
         interval=settings.interval,
     )
     await engine.apply(policies)
