@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMPS := .stamps
 PYTEST ?= $(BIN)/python -m pytest
 
-.PHONY: help demo test test-deep check bench lint types proto proto-check format lock services clean
+.PHONY: help demo test test-deep check bench accuracy lint types proto proto-check format lock services clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ check: lint types proto-check test ## All that CI runs
 
 bench: $(STAMPS)/venv ## Measure: calls per second, decisions per second (ratios within one run)
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+accuracy: $(STAMPS)/venv services ## Measure the readings on real brokers and workers (10 min), write docs/accuracy.md
+	$(BIN)/python -m loadtest.accuracy
 
 lint: $(STAMPS)/venv ## Style, import layers, unused dependencies, module sizes, YAML
 	$(BIN)/ruff check .

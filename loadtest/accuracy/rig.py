@@ -113,7 +113,7 @@ class Worker:
         command += ["-E"] if case.task_events else []
         command += [] if case.heartbeats else ["--without-heartbeat"]
         with (folder / f"{case.name}.log").open("ab") as log:
-            self.process = subprocess.Popen(  # noqa: S603 - our own command, on loopback
+            self.process = subprocess.Popen(
                 command,
                 env=environment,
                 stdin=subprocess.DEVNULL,
