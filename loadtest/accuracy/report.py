@@ -11,46 +11,51 @@ Results = Mapping[str, Mapping[str, Any]]
 _INTRODUCTION = """\
 # How true the readings are
 
-What the service said, beside what the workers and the publisher themselves wrote down at the same moments. Real brokers
-(Debian's RabbitMQ 3.10.8 and Redis 7.0.15), real Celery workers and the service's own engine, all on one machine with two
-cores; {seconds:g} s per row, one reading a second; {machine}. Remake this page with
+What the service said, beside what the workers and the publisher themselves wrote down at the same
+moments. Real brokers (Debian's RabbitMQ 3.10.8 and Redis 7.0.15), real Celery workers and the service's
+own engine, all on one machine with two cores; {seconds:g} s per row, one reading a second; {machine}.
+Remake this page with
 
 ```sh
 make accuracy
 ```
 
-No publisher or task was changed for it: no headers, no signals. Workers run with their default heartbeats (every 2 s) unless
-a table says otherwise; task events (`-E`) only where named.
+No publisher or task was changed for it: no headers, no signals. Workers run with their default heartbeats
+(every 2 s) unless a table says otherwise; task events (`-E`) only where named.
 """
 
 _DECOMPOSITION = """
 ## Running and waiting
 
-Workers with 4 slots, tasks of 0.2 to 1.5 s, about 4 a second with bursts. A class is named by pool, acknowledgement and
-prefetch multiplier. *Inside*: share of the readings whose stated interval contains the truth (± 0.25 s of travel). *Near*:
-share whose best single number lies within what was true one tick before to one tick after; the tick is 1 s where the broker
-shows running tasks itself (late acknowledgement, prefetch 1), else the 2 s between heartbeats. *Width*: mean width of the interval.
+Workers with 4 slots, tasks of 0.2 to 1.5 s, about 4 a second with bursts. A class is named by pool,
+acknowledgement and prefetch multiplier. *Inside*: share of the readings whose stated interval contains
+the truth (± 0.25 s of travel). *Near*: share whose best single number lies within what was true one tick
+before to one tick after; the tick is 1 s where the broker shows running tasks itself (late
+acknowledgement, prefetch 1), else the 2 s between heartbeats. *Width*: mean width of the interval.
 """
 
 _WAITS = """
 ## Head-of-line wait
 
-Age of the oldest ready task, on 4 slots of 0.5 s tasks: *steady* 9 a second, *burst* 120 at once every 15 s over 2 a second,
-*ramp* from 0 to 16 a second. Errors of the middle of the stated interval, readings with a task waiting only.
-Redis is read live each second. RabbitMQ's counters move every 5 s, which is the sampling period of that path.
+Age of the oldest ready task, on 4 slots of 0.5 s tasks: *steady* 9 a second, *burst* 120 at once every 15
+s over 2 a second, *ramp* from 0 to 16 a second. Errors of the middle of the stated interval, readings
+with a task waiting only. Redis is read live each second. RabbitMQ's counters move every 5 s, which is the
+sampling period of that path.
 """
 
 _SERVICE = """
 ## Service time
 
-Tasks of 0.4 to 0.6 s, 4.5 a second on 4 slots, late acknowledgement; with task events, with heartbeats only, with neither.
+Tasks of 0.4 to 0.6 s, 4.5 a second on 4 slots, late acknowledgement; with task events, with heartbeats
+only, with neither.
 """
 
 _COUNTDOWN = """
 ## ETA tasks
 
-1,500 tasks with a countdown of 600 s on one class, 300 with one of 40 s on another (4 slots, 1 s each, startupTime 10 s; workers
-with task events). What desired did for the far ones, and when it first rose for the near ones.
+1,500 tasks with a countdown of 600 s on one class, 300 with one of 40 s on another (4 slots, 1 s each,
+startupTime 10 s; workers with task events). What desired did for the far ones, and when it first rose for
+the near ones.
 """
 
 

@@ -28,6 +28,8 @@ EXAMPLES = {
     "prioritySteps": "[0, 3, 6, 9]",
     "sep": '":"',
     "masterName": "mymaster",
+    "sentinelUsername": "scaler",
+    "sentinelPassword": '"${SENTINEL_PASSWORD}"',
     "caFile": "/etc/tls/ca.pem",
     "certFile": "/etc/tls/tls.crt",
     "keyFile": "/etc/tls/tls.key",

@@ -44,15 +44,32 @@ def _of_spec(spec: Mapping) -> list[Finding]:
                         f' ("${{BROKER_URL}}") or, for url, from a file (urlFile)',
                     )
                 )
+        secret = broker.node.get("sentinelPassword") if isinstance(broker.node, Mapping) else None
+        if (
+            isinstance(secret, Scalar)
+            and isinstance(secret.value, str)
+            and _filled(secret.value).strip(_UNKNOWN)
+        ):
+            findings.append(
+                Finding(
+                    secret.place,
+                    f"brokers.{word(name)}.sentinelPassword is written into the file; take it from a variable"
+                    ' ("${SENTINEL_PASSWORD}")',
+                )
+            )
     return findings
 
 
 def _has_password(template: str) -> bool:
+    return any(_is_written(part) for part in _filled(template).split(";"))
+
+
+def _filled(template: str) -> str:
+    """The text as far as it stands in the file, with a mark for what comes from outside."""
     try:
-        text = "".join(_literal(piece.literal, piece.name, piece.default) for piece in pieces(template))
+        return "".join(_literal(piece.literal, piece.name, piece.default) for piece in pieces(template))
     except ValueError:  # a malformed variable is reported where variables are expanded
-        text = template
-    return any(_is_written(part) for part in text.split(";"))
+        return template
 
 
 def _literal(literal: str, name: str | None, default: str | None) -> str:

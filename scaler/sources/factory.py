@@ -91,6 +91,10 @@ def _made(url: str, broker: Broker) -> QueueSource:
                 priority_steps=broker.priority_steps,
                 sep=broker.sep,
                 master_name=broker.master_name,
+                sentinel_username=broker.sentinel_username,
+                sentinel_password=broker.sentinel_password.get_secret_value()
+                if broker.sentinel_password
+                else None,
                 files=files,
             )
         case _:

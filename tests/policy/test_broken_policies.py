@@ -28,7 +28,7 @@ CASES = [
         "pool: gevent",
         "▶pol: gevent",
         "unknown key 'pol' in workers.io",
-        "did you mean 'pool'? known keys: scaleTarget, broker, queues, pool,",
+        "did you mean 'pool'? known keys: scaleTarget, broker, queues, hostnames,",
     ),
     Case(
         "Celery's spelling of a key",

@@ -181,3 +181,13 @@ def test_errors_of_the_models_themselves_show_no_input() -> None:
 
     assert PASSWORD not in str(caught.value)
     assert PASSWORD not in repr(caught.value)
+
+
+@pytest.mark.parametrize(
+    "written", [PASSWORD, f"${{SENTINEL_PASSWORD:-{PASSWORD}}}", f"{PASSWORD}${{SUFFIX}}"]
+)
+def test_a_sentinel_password_comes_from_a_variable(written: str, edited: Edit, diagnose: Diagnose) -> None:
+    text = edited((f"{{url: {URL}}}", f'{{url: {URL}, sentinelPassword: "{written}"}}'))
+    faults = diagnose(text, env={"SUFFIX": "x"})
+    assert any("brokers.main.sentinelPassword is written into the file" in fault.message for fault in faults)
+    assert PASSWORD not in "".join(map(str, faults))

@@ -57,6 +57,10 @@ class Broker(Model):
     """Redis: kombu's transport option of the same meaning."""
     master_name: OptionalText = None
     """Sentinel: the name of the master."""
+    sentinel_username: OptionalText = None
+    """Sentinel: the user at the sentinels themselves, where they ask for one."""
+    sentinel_password: OptionalSecret = None
+    """Sentinel: the password at the sentinels themselves; it comes from a variable."""
     ca_file: OptionalText = None
     """TLS: the CA bundle, a PEM file."""
     cert_file: OptionalText = None
