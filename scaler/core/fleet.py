@@ -7,7 +7,7 @@ RabbitMQ. It is up to 2 s old, so it narrows what the broker says and doesn't re
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scaler.core.observation import Dues, Observation, WorkerReport
 from scaler.core.policy import WorkerPolicy
@@ -92,14 +92,18 @@ class Fleet:
 def fleet_of(worker: WorkerPolicy, observation: Observation, now: float) -> Fleet:
     """The class's workers by whether they still send heartbeats.
 
-    A solo worker can't send any while it runs a task, so it isn't called silent.
+    A solo worker can't send any while it runs a task: it isn't called silent, and the count of
+    busy slots in its heartbeats is always 0, so that it tells nothing.
     """
     reports = observation.workers or ()
     alive: list[WorkerReport] = []
     silent: list[WorkerReport] = []
     for report in reports:
         patience = max(LEAST_SILENCE_SECONDS, MISSED_HEARTBEATS * report.frequency)
-        heard = worker.pool == "solo" or now - report.heard_at <= patience
+        if worker.pool == "solo":
+            alive.append(replace(report, active=None))
+            continue
+        heard = now - report.heard_at <= patience
         (alive if heard else silent).append(report)
     return Fleet(tuple(alive), tuple(silent))
 

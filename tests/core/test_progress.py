@@ -125,7 +125,13 @@ def test_half_of_the_heartbeats_gone_is_named_with_the_pods() -> None:
     fleet = fleet_of(worker(), Observation(T0, workers=reports), T0)
     (fault,) = fleet.faults
     assert fault.startswith("2 of 3 workers are silent (celery@b, celery@c)")
-    assert fleet_of(worker(pool="solo", concurrency=1), Observation(T0, workers=reports), T0).faults == ()
+
+
+def test_a_solo_worker_says_nothing_while_it_works_so_its_silence_means_nothing() -> None:
+    reports = (pod("a", T0 - 100), pod("b", T0))
+    fleet = fleet_of(worker(pool="solo", concurrency=1), Observation(T0, workers=reports), T0)
+    assert fleet.faults == ()
+    assert fleet.active is None
 
 
 def test_a_clock_that_is_off_is_named() -> None:
