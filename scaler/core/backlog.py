@@ -45,6 +45,7 @@ class Sight:
 class Backlog:
     """The work of a class at one moment, in messages."""
 
+    #: Waits in the broker and is due, as far as is known.
     ready: int
     #: Delivered, due and not started.
     prefetched: Interval | None
@@ -107,7 +108,7 @@ class _Scene:
     sight: Sight
 
     def backlog(self) -> Backlog:
-        ready, unacked, soon = self.seen.ready, self.seen.unacked, self._due_soon()
+        ready, unacked, soon = self.seen.ready - self.seen.not_due, self.seen.unacked, self._due_soon()
         if self.seen.consumers == 0 and not unacked:
             # Without a consumer nothing can have been delivered and nothing can run.
             return Backlog(
@@ -141,7 +142,8 @@ class _Scene:
             due_soon=soon,
             stuck=stuck,
             unfinished=unfinished,
-            exact=late and held is not None and held[0] == held[1],
+            # What is put off for its time leaves `unfinished` without having run.
+            exact=late and held == (0, 0) and not self.seen.not_due,
         )
 
     @property

@@ -177,10 +177,10 @@ def _activity(
         return True, f"{backlog.waiting[0]} wait, {running} run"
     if desired > worker.replicas.min:
         return True, f"desired {desired} is above min {worker.replicas.min}"
-    held = max(backlog.eta_held[1] if backlog.eta_held else 0, backlog.due_soon)
+    held = max(backlog.eta_held[1] if backlog.eta_held else 0, backlog.due_soon, picture.ready)
     if held:
         # Without a worker they would go back to the queue, and be taken again, until their time comes.
-        return True, f"{held} wait in a worker for their time"
+        return True, f"{held} wait for their time"
     if assessment.quality != "fresh" and state.active:
         return True, "data isn't fresh: as it was"
     if anything is None:

@@ -26,6 +26,8 @@ class Picture:
     """One class at one moment: its work, and the times to compute with (seconds)."""
 
     backlog: Backlog
+    #: Messages that wait in the broker, those that aren't due included.
+    ready: int
     service_time: float
     service_source: str
     lead_time: float
@@ -50,7 +52,7 @@ class Picture:
         """The fields of a decision that tell what was seen."""
         backlog, wait = self.backlog, self.wait
         return {
-            "ready": backlog.ready,
+            "ready": self.ready,
             "running": backlog.running,
             "backlog": None if backlog.prefetched is None else backlog.waiting,
             "prefetched": backlog.prefetched,
@@ -111,6 +113,7 @@ def look(
         )
     picture = Picture(
         backlog=backlog,
+        ready=observation.ready,
         service_time=seconds,
         service_source=source,
         lead_time=wait_for,

@@ -62,13 +62,15 @@ class QueueReading:
     exists: bool = True
     #: Ready messages per broker priority (Redis: one list per step), lowest number first.
     by_priority: tuple[tuple[int, int], ...] = ()
+    #: Of the ready messages, those that aren't due yet, as far as was looked at: an estimate from samples.
+    not_due: int = 0
     #: "classic", "quorum" or "stream" on RabbitMQ; empty where it isn't known or means nothing.
     kind: str = ""
     #: Age of the oldest ready and due message (head-of-line wait); (0, 0) with none ready; None: unknown.
     wait: Span | None = None
     #: Why `wait` is more of an estimate than its width says (requeued messages, priorities).
     wait_note: str = ""
-    #: When the ETA-held messages fall due, as far as this path tells.
+    #: When the messages that aren't due yet fall due, as far as this path tells.
     due: Dues = ()
     #: Since when the longest-held unacknowledged and due messages are held, oldest first, at most 50.
     held_since: tuple[float, ...] = ()
@@ -159,6 +161,11 @@ class Observation:
     def ready(self) -> int:
         """Messages that wait in the broker, all queues."""
         return sum(queue.ready for queue in self.queues)
+
+    @property
+    def not_due(self) -> int:
+        """Of the ready messages, those that aren't due yet, as far as is known."""
+        return sum(queue.not_due for queue in self.queues)
 
     @property
     def unacked(self) -> int | None:

@@ -16,6 +16,7 @@ the wait, none for `due`); kombu's options `unacked_key` and `unacked_index_key`
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from time import monotonic
 from typing import Any
@@ -27,6 +28,7 @@ from redis.asyncio.client import Pipeline
 from scaler.core.observation import BrokerSample, QueueReading, Span
 from scaler.sources.address import NO_FILES, TlsFiles
 from scaler.sources.base import SourceError
+from scaler.sources.dues import as_dues
 from scaler.sources.failures import capped, explained
 from scaler.sources.kombu_redis import queue_keys
 from scaler.sources.redis_access import RETRY_AFTER, Access, find_access
@@ -34,7 +36,7 @@ from scaler.sources.redis_connection import RedisConnection
 from scaler.sources.redis_failures import REDIS_RULES
 from scaler.sources.redis_lists import ListReader
 from scaler.sources.redis_server import INFO_INTERVAL, ServerReading, read_info
-from scaler.sources.redis_track import ListTrack
+from scaler.sources.redis_track import ListTrack, put_off
 from scaler.sources.redis_unacked import WATCH_LIMIT, Clock, UnackedReader
 from scaler.sources.unacked import TAG_LIMIT, Unacked
 
@@ -227,6 +229,7 @@ class RedisSource:
     ) -> QueueReading:
         held = self._unacked.index.of(name) if unacked else NOTHING_KNOWN
         by_priority = tuple((step, track.length) for step, track in lists)
+        later = put_off([track for _, track in lists])
         span, note = self._waited([track for _, track in lists if track.length])
         return QueueReading(
             name=name,
@@ -236,7 +239,8 @@ class RedisSource:
             by_priority=by_priority,
             wait=span if wait else None,
             wait_note=note if wait else "",
-            due=held.due,
+            not_due=sum(later.values()),
+            due=as_dues(Counter(dict(held.due)) + Counter(later)),
             held_since=held.held_since,
             holds=held.holds,
         )

@@ -65,9 +65,14 @@ class ListReader:
         async with client.pipeline(transaction=False) as pipe:
             for track in doubtful:
                 pipe.lrange(track.key, -CLOSER_LOOK, -1)
-            answers = await pipe.execute()
+                for place in track.sample_places:
+                    pipe.lindex(track.key, place)
+            answers = iter(await pipe.execute())
         returned: list[bytes] = []
-        for track, elements in zip(doubtful, answers, strict=True):
+        for track in doubtful:
+            elements = next(answers)
+            samples = [next(answers) for _ in track.sample_places]
+            track.behind = tuple(parse_message(sample) for sample in samples if sample is not None)
             messages = tuple(map(parse_message, reversed(elements)))
             returned += [message.tag for message in messages if message.redelivered]
             # Another message may have become the oldest in between; the next look sees it.

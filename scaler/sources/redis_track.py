@@ -8,13 +8,14 @@ transaction, because an arrival between two of them would be miscounted for ever
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from redis.asyncio.client import Pipeline
 
 from scaler.core.observation import Span
+from scaler.sources.dues import due_step
 from scaler.sources.redis_curve import ArrivalCurve
 from scaler.sources.redis_message import Message, parse_message
 
@@ -25,6 +26,10 @@ LOOK_BYTES = 128_000_000
 
 #: Messages at the old end of a list that are read where the oldest one isn't due, or was given back.
 CLOSER_LOOK = 50
+
+#: Messages behind those that are looked at as samples where the oldest one isn't due: a flood of ETA tasks
+#: in front of no worker is no work yet, and 16 samples tell it from a mixture.
+SAMPLES = 16
 
 #: Seconds by which a publish time may lie outside of what we saw ourselves before it isn't believed.
 CLOCK_SLACK = 1.0
@@ -51,6 +56,8 @@ class ListTrack:
     moved: bool = False
     #: Its contents, and after a closer look those of some behind it.
     head: tuple[Message, ...] = ()
+    #: Samples of those behind `head`, taken at the last look where the oldest wasn't due.
+    behind: tuple[Message, ...] = ()
     #: Moments between which the last look happened.
     sent: float = -math.inf
     answered: float = -math.inf
@@ -96,6 +103,7 @@ class ListTrack:
         else:
             self._curve.look(length, place, sent, answered)
         self.moved = oldest != self._oldest
+        self.behind = ()
         if self.moved:
             self.head = (parse_message(oldest),)
         self._newest, self._oldest = newest, oldest
@@ -131,6 +139,27 @@ class ListTrack:
             after, until = max(after, message.eta), max(until, message.eta)
         return ((max(0.0, self.sent - until), max(0.0, self.answered - after)), note)
 
+    @property
+    def sample_places(self) -> tuple[int, ...]:
+        """Indices, from the new end, of samples spread evenly over what a closer look doesn't read."""
+        rest = self.length - CLOSER_LOOK
+        if rest <= 0 or not self._later(self.head[0]):
+            return ()
+        return tuple(rest * (2 * number + 1) // (2 * SAMPLES) for number in range(min(SAMPLES, rest)))
+
+    def not_due(self) -> dict[float, float]:
+        """About how many messages fall due when, of those in the list that aren't due yet, by step."""
+        if not self.head or not self._later(self.head[0]):
+            return {}
+        weight = max(0, self.length - len(self.head)) / max(1, len(self.behind))
+        steps: dict[float, float] = {}
+        for messages, each in ((self.head, 1.0), (self.behind, weight)):
+            for message in messages:
+                if message.eta is not None and self._later(message):
+                    step = due_step(message.eta)
+                    steps[step] = steps.get(step, 0.0) + each
+        return steps
+
     def _pass(self, sent: float, answered: float) -> None:
         self._sent_before, self.sent, self.answered = self.sent, sent, answered
 
@@ -141,3 +170,12 @@ class ListTrack:
     def needs_closer_look(self) -> bool:
         """The oldest message isn't due, or a worker has just given it back."""
         return bool(self.head) and (self._later(self.head[0]) or (self.moved and self.head[0].redelivered))
+
+
+def put_off(lists: Iterable[ListTrack]) -> dict[float, int]:
+    """Messages of several lists that wait for their time, by the step in which they fall due."""
+    steps: dict[float, float] = {}
+    for track in lists:
+        for step, count in track.not_due().items():
+            steps[step] = steps.get(step, 0.0) + count
+    return {step: round(count) for step, count in steps.items() if round(count)}

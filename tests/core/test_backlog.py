@@ -100,6 +100,13 @@ def test_what_falls_due_within_the_horizon_counts_as_soon() -> None:
     assert look(worker(), delayed, horizon=55.0).due_soon == 7, "celery_delayed_5 may hold them for 63 s"
 
 
+def test_ready_messages_that_are_not_due_are_no_backlog_yet() -> None:
+    queue = QueueReading("q", 1500, 0, 0, not_due=1490, due=((NOW + 600, 1490),))
+    backlog = look(worker(), Observation(NOW, (queue,)), horizon=55.0)
+    assert backlog.waiting == (10, 10)
+    assert backlog.due_soon == 0
+
+
 def test_a_slot_held_for_ten_service_times_is_stuck_and_no_load() -> None:
     held = (NOW - 900, NOW - 3)
     backlog = look(worker(), seen(0, 2, eta_held=0, held_since=held), service_time=2.0)
