@@ -27,8 +27,10 @@ HELD_SECONDS = 60.0
 HELD_STEP_SECONDS = 10.0
 #: Heartbeats are compared with the broker's counts over three of them.
 REST_SECONDS = 6.0
-#: How long a loss of messages keeps the data suspect.
-LOST_SECONDS = 15.0
+#: How long a loss of messages keeps the data suspect: some sweeps, so that a reading gone wrong isn't acted on.
+LOST_SECONDS = 5.0
+#: Readings further apart aren't compared.
+GAP_SECONDS = 15.0
 #: Tasks may be this much faster than measured before a fall of ready messages counts as a loss.
 FASTER = 5.0
 LEAST_LOSS = 20
@@ -86,7 +88,7 @@ def observe(
     idle = fleet.active is not None and fleet.active < len(fleet.alive) * worker.concurrency
     started = first or ready == 0 or not idle or processed > memory.processed
     lost = 0
-    if not first and at - (memory.read_at or at) <= LOST_SECONDS:
+    if not first and at - (memory.read_at or at) <= GAP_SECONDS:
         speed = FASTER * slots / service_time
         lost = _lost(memory.ready - ready, speed * (at - (memory.read_at or at)), worker, slots)
     return replace(

@@ -193,7 +193,7 @@ class RedisSource:
         """What may be read; tried anew after a while where something may not."""
         access = self._access
         if access is None or (access.gaps and monotonic() - self._accessed_at > RETRY_AFTER):
-            self._lists.calls += 2
+            self._lists.calls += 3
             self._access = access = await find_access(client, list_key, self._prefix)
             self._accessed_at = monotonic()
             self._served_at = -math.inf
