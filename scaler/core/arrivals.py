@@ -36,13 +36,15 @@ LEAST_RATE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """Memory of the estimator: arrivals per bucket (start of bucket, messages), oldest first."""
+    """Memory of the estimator, oldest bucket first."""
 
     read_at: float | None = None
     unfinished: float = 0.0
     #: Busy slots; None where they can't be seen.
     running: float | None = None
-    buckets: tuple[tuple[float, float], ...] = ()
+    #: (start, growth, slot-seconds used): arrivals are growth + slot-seconds ÷ service time, whatever that
+    #: turns out to be, so that measuring it anew doesn't change the load of the minutes before.
+    buckets: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +87,13 @@ def observe(
         # No more can have finished at once than was running; a larger fall is a purge or an expiry.
         # Where running tasks can't be seen, or only some seconds late, every fall may be one that started.
         least = -max(before, finished) if exact and running is not None else -math.inf
-        arrived = max(grown + finished, least)
+        growth = max(grown + finished, least) - finished
+        used = finished * service_time
         start = math.floor(at / BUCKET_SECONDS) * BUCKET_SECONDS
         if buckets and buckets[-1][0] == start:
-            buckets = (*buckets[:-1], (start, buckets[-1][1] + arrived))
+            buckets = (*buckets[:-1], (start, buckets[-1][1] + growth, buckets[-1][2] + used))
         else:
-            buckets = (*buckets, (start, arrived))
+            buckets = (*buckets, (start, growth, used))
     oldest = at - SLOW_SECONDS
     return replace(
         memory,
@@ -101,28 +104,33 @@ def observe(
     )
 
 
-def slow_rate(memory: Arrivals, waiting: float) -> float:
+def arrived(memory: Arrivals, service_time: float) -> dict[float, float]:
+    """Arrivals by start of the bucket."""
+    return {start: growth + used / service_time for start, growth, used in memory.buckets}
+
+
+def slow_rate(memory: Arrivals, waiting: float, service_time: float) -> float:
     """Arrivals of the last 5 min without dumps and without what still waits, per second."""
-    counts = sorted(count for _, count in memory.buckets)
+    counts = sorted(arrived(memory, service_time).values())
     # Sparse arrivals leave the fourth fullest bucket empty or absent; they are too few to matter.
     usual = counts[-1 - DUMP_BUCKETS] if len(counts) > DUMP_BUCKETS else 0.0
     clipped = sum(min(count, max(0.0, usual)) for count in counts)
     return max(0.0, min(clipped, sum(counts) - waiting)) / SLOW_SECONDS
 
 
-def fast_rate(memory: Arrivals) -> float:
+def fast_rate(memory: Arrivals, service_time: float) -> float:
     """What arrived in at least four of the last six full or present buckets, per second."""
     if memory.read_at is None:
         return 0.0
     newest = math.floor(memory.read_at / BUCKET_SECONDS) * BUCKET_SECONDS
-    counts = dict(memory.buckets)
+    counts = arrived(memory, service_time)
     recent = sorted(counts.get(newest - (1 + i) * BUCKET_SECONDS, 0.0) for i in range(FAST_BUCKETS))
     return max(0.0, recent[FAST_RANK]) / BUCKET_SECONDS
 
 
-def rate(memory: Arrivals, waiting: float) -> Rate:
+def rate(memory: Arrivals, waiting: float, service_time: float) -> Rate:
     """The arrival rate to size for."""
-    slow, fast = slow_rate(memory, waiting), fast_rate(memory)
+    slow, fast = slow_rate(memory, waiting, service_time), fast_rate(memory, service_time)
     noise = math.sqrt(2 * max(slow, LEAST_RATE) / BUCKET_SECONDS)
     rising = fast > slow + CONTROL_LIMIT * noise
     return Rate(fast, "last 30 s, rising") if rising else Rate(slow, "last 5 min")

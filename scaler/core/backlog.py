@@ -22,6 +22,10 @@ from scaler.core.policy import WorkerPolicy
 STUCK_FACTOR = 10.0
 
 
+#: More than any broker holds.
+UNLIMITED = 10**9
+
+
 @dataclass(frozen=True, slots=True)
 class Sight:
     """What the memory adds to one observation."""
@@ -95,7 +99,9 @@ def read_backlog(worker: WorkerPolicy, observation: Observation, fleet: Fleet, s
 
 
 def room(worker: WorkerPolicy) -> int:
-    """Due messages that can wait in one worker beside those that run."""
+    """Due messages that can wait in one worker beside those that run; any number without a limit."""
+    if not worker.prefetch_multiplier:
+        return UNLIMITED
     ahead = worker.prefetch_multiplier - (1 if worker.acks_late else 0)
     return max(0, ahead) * worker.concurrency
 
@@ -170,6 +176,8 @@ class _Scene:
         if not self._heard_all or self.fleet.active is None:
             return None, None
         concurrency = self.worker.concurrency
+        if not self.worker.prefetch_multiplier:
+            return None, (0, len(self.fleet.alive) * concurrency)
         return (0, self.fleet.perhaps_full(concurrency) * room(self.worker)), (
             0,
             len(self.fleet.alive) * concurrency,
@@ -178,8 +186,11 @@ class _Scene:
     def _late(self, due: Interval) -> tuple[Interval, Interval]:
         """(running, prefetched) where a message stays unacknowledged while its task runs."""
         slots = self._slots
-        running = (min(self._packed(due[0]), slots), min(due[1], slots))
-        return running, (max(0, due[0] - slots), due[1] - min(self._packed(due[1]), slots))
+        # What the workers that listen can't hold runs in some that are shutting down.
+        draining = max(0, due[1] - slots - slots // self.worker.concurrency * room(self.worker))
+        running = (min(self._packed(due[0]), slots), min(due[1], slots) + draining)
+        waits = due[1] - draining - min(self._packed(due[1] - draining), slots)
+        return running, (min(max(0, due[0] - slots - draining), waits), waits)
 
     def _early(self, due: Interval) -> tuple[Interval, Interval]:
         """(running, prefetched) where a message is acknowledged when its task starts."""
@@ -197,7 +208,10 @@ class _Scene:
     def _eta_held(self, unacked: int) -> Interval:
         exact = self.seen.eta_held
         if exact is None and self.fleet.task_events and self._heard_all:
-            exact = sum(count for at, count in self.fleet.due if at > self.sight.now)
+            told = sum(count for at, count in self.fleet.due if at > self.sight.now)
+            # Tasks that were received before this service listened aren't in it; then there is too much else.
+            if unacked - told <= self._slots + len(self.fleet.alive) * room(self.worker):
+                exact = told
         if exact is not None:
             return min(exact, unacked), min(exact, unacked)
         rest = self.sight.rest

@@ -6,7 +6,7 @@ from dataclasses import replace
 from scaler.core import behavior
 from scaler.core.observation import Observation
 from scaler.core.policy import WorkerPolicy
-from scaler.core.quality import BLIND_SECONDS, Assessment
+from scaler.core.quality import BLIND_SECONDS, FRESH_SECONDS, Assessment
 from scaler.core.state import WorkerState
 
 
@@ -59,7 +59,7 @@ def note_quality(
     window = worker.behavior.scale_down.stabilization_window_seconds
     if assessment.quality == "fresh":
         dark = (observation.sampled_at or 0.0) - (state.sampled_at or now)
-        if state.was_blind or dark > BLIND_SECONDS:
+        if state.was_blind or dark > FRESH_SECONDS:
             until, because = now + window, "one window after a time without good readings"
             state = replace(state, was_blind=False).forbid_down(until, because)
     for name in assessment.vanished:

@@ -149,8 +149,8 @@ def _keep(
 def _load(state: WorkerState, picture: Picture, observation: Observation, current: int) -> demand.Load:
     return demand.Load(
         backlog=picture.backlog,
-        rate=arrivals.rate(state.arrivals, float(picture.backlog.waiting[1])),
-        fast_rate=arrivals.fast_rate(state.arrivals),
+        rate=arrivals.rate(state.arrivals, float(picture.backlog.waiting[1]), picture.service_time),
+        fast_rate=arrivals.fast_rate(state.arrivals, picture.service_time),
         queues=observation.queues,
         pods=current,
         service_time=picture.service_time,

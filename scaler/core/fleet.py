@@ -105,6 +105,8 @@ def fleet_of(worker: WorkerPolicy, observation: Observation, now: float) -> Flee
             continue
         heard = now - report.heard_at <= patience
         (alive if heard else silent).append(report)
+    if observation.consumers is not None and observation.consumers <= len(alive):
+        silent.clear()  # the broker knows of no more workers than live: the silent ones are gone, not frozen
     return Fleet(tuple(alive), tuple(silent))
 
 

@@ -27,7 +27,7 @@ HELD_SECONDS = 60.0
 HELD_STEP_SECONDS = 10.0
 #: Heartbeats are compared with the broker's counts over three of them.
 REST_SECONDS = 6.0
-#: How long a loss of messages keeps the data suspect: some sweeps, so that a reading gone wrong isn't acted on.
+#: How long a loss of messages keeps the data suspect: some sweeps, so that no odd reading is acted on.
 LOST_SECONDS = 5.0
 #: Readings further apart aren't compared.
 GAP_SECONDS = 15.0
@@ -90,7 +90,11 @@ def observe(
     lost = 0
     if not first and at - (memory.read_at or at) <= GAP_SECONDS:
         speed = FASTER * slots / service_time
-        lost = _lost(memory.ready - ready, speed * (at - (memory.read_at or at)), worker, slots)
+        taken = max(0, (unacked or 0) - (memory.unacked or 0)) + max(
+            0, (delivered or 0) - (memory.delivered or 0)
+        )
+        fall = memory.ready - ready - taken
+        lost = _lost(fall, speed * (at - (memory.read_at or at)), worker, slots)
     return replace(
         memory,
         read_at=at,
@@ -137,6 +141,8 @@ def faults(
         return
     if blocked(memory):
         yield _blocked(memory, worker, fleet)
+    elif fleet.active is not None and fleet.active >= len(fleet.alive) * worker.concurrency:
+        return  # every slot is busy: slow, not stalled
     elif at - memory.moved_at >= max(STALL_SECONDS, STALL_FACTOR * service_time):
         yield (
             f"stalled: {memory.ready} ready and workers listen, but nothing was delivered for"

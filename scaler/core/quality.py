@@ -49,7 +49,10 @@ def assess(
     if vanished or suspicions:
         lost = tuple(f"queue {name} has vanished from the broker" for name in vanished)
         return Assessment("hold", (*lost, *suspicions), vanished)
-    if state.arrivals.running is not None and observation.unacked is None and observation.consumers != 0:
+    blinded = (
+        state.arrivals.running is not None and observation.unacked is None and observation.consumers != 0
+    )
+    if blinded and not observation.workers:  # heartbeats show the busy slots as well
         unseen = "what workers have taken was visible before and isn't now"
         return Assessment("hold", (unseen, *observation.gaps))
     missing = tuple(

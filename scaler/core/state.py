@@ -19,7 +19,7 @@ from scaler.core.progress import Progress
 from scaler.core.service import Service
 
 #: Raised when a field changes its meaning; states of another version are not loaded.
-VERSION = 2
+VERSION = 3
 
 
 class StateError(ValueError):

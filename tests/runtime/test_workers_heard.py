@@ -89,10 +89,18 @@ def test_workers_belong_to_a_class_by_the_names_that_pods_and_teams_give(make_po
         )
     )
     heard = [
-        report(name) for name in ("celery@celery-io-worker-7d9-abc", "io@pod", "io-2@pod", "celery@other")
+        report(name)
+        for name in (
+            "celery@celery-io-worker-7d9-abcde",
+            "io@pod",
+            "io-2@pod",
+            "celery@other",
+            "celery@celery-io-worker-high-7d9-abcde",
+            "io-bulk@pod",
+        )
     ]
     assert [r.hostname for r in matching(heard, patterns("io", target))] == [
-        "celery@celery-io-worker-7d9-abc",
+        "celery@celery-io-worker-7d9-abcde",
         "io@pod",
         "io-2@pod",
     ]
@@ -124,10 +132,15 @@ async def test_a_silent_half_of_the_workers_holds_the_decision(make_policy: Make
     bench = Bench(make_policy(io=["email"]))
     await bench.engine.apply({"examx": bench.policy})
     bench.receiver.heard = (report("io@a", heard_at=T0 + 30), report("io@b", heard_at=T0 + 1))
+    bench.source.set_consumers("email", 2)
     await bench.tick(29)
     decision = bench.board.snapshot.decisions["examx", "io"]
     assert decision.quality == "hold"
     assert "1 of 2 workers are silent (io@b)" in decision.quality_reasons[0]
+    bench.source.set_consumers("email", 1)
+    await bench.tick()
+    decision = bench.board.snapshot.decisions["examx", "io"]
+    assert decision.quality == "fresh", "the broker knows of no second worker: it is gone, not frozen"
     await bench.engine.close()
 
 
