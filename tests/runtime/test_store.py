@@ -17,7 +17,7 @@ STATE = WorkerState(
     sampled_at=1_800_000_000.0,
     seen_queues=("email",),
     history=History(highs=((1_800_000_000.0, 4),), added=((1_800_000_000.0, 3),)),
-    arrivals=Arrivals(1_800_000_000.0, 12.0, None, ((1_800_000_000.0, 2.5),)),
+    arrivals=Arrivals(1_800_000_000.0, 12.0, None, ((1_800_000_000.0, 2.5, 0.0),)),
 )
 
 
