@@ -24,8 +24,20 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 AnyServer = TypeVar("AnyServer", bound=Server)
 
+#: These tests run real processes on the real clock: on a machine that stands still for some seconds a
+#: deadline may pass although nothing is wrong. Each gets a second run, shown as RERUN in the summary;
+#: what fails twice fails. The core and the policies have no clock and get none.
+ON_THE_REAL_CLOCK = ("accuracy", "api", "demo", "runtime", "service", "sources")
+
 #: Redis databases and RabbitMQ virtual hosts of this run, so that no two tests share one.
 _numbers = count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what may be run a second time."""
+    for item in items:
+        if item.path.relative_to(Path(__file__).parent).parts[0] in ON_THE_REAL_CLOCK:
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 def _need(package: str, *, installed: bool) -> None:

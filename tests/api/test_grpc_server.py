@@ -200,7 +200,7 @@ async def test_9_an_old_connection_is_replaced_without_a_failed_call(
         while time.monotonic() < ends:
             assert await trigger.poll() == (1.0, True)
             await asyncio.sleep(0.01)
-        assert channel.get_state() is grpc.ChannelConnectivity.READY
+        # Not READY here for certain: between two connections a channel rests in IDLE too.
         await wait_until(
             lambda: channel.get_state() is grpc.ChannelConnectivity.IDLE,
             description="a connection without calls is ended",
