@@ -141,21 +141,26 @@ class ServiceTime:
 
 
 async def service_times(place: Place, seconds: float) -> dict[str, ServiceTime]:
-    """The service time with task events, with heartbeats only, and with neither."""
+    """The service time with task events, with heartbeats only, with neither, and that with idle slots."""
     cases = [
         Case("events", task_events=True),
         Case("heartbeats"),
         Case("neither", heartbeats=False),
+        Case("sparse", heartbeats=False),
     ]
+    # Tasks of 0.5 s a second: 4 slots do 8 of them.
+    rates = {"events": 7.0, "heartbeats": 7.0, "neither": 7.0, "sparse": 3.5}
     async with place.rig(*cases) as made:
         await ready(made)
         dice = random.Random(2)
+        upcoming = dict.fromkeys(rates, 0.0)
         began = time.monotonic()
-        while time.monotonic() - began < seconds:
-            for case in cases:
-                if dice.random() < 0.9:  # noqa: PLR2004 - of the 5 turns a second: 4.5 tasks, on 8 a second
-                    await asyncio.to_thread(made.publisher.send, case.name, round(dice.uniform(0.4, 0.6), 3))
-            await asyncio.sleep(0.2)
+        while (passed := time.monotonic() - began) < seconds:
+            for name, rate in rates.items():
+                while upcoming[name] <= passed:
+                    await asyncio.to_thread(made.publisher.send, name, round(dice.uniform(0.4, 0.6), 3))
+                    upcoming[name] += dice.expovariate(rate)
+            await asyncio.sleep(0.05)
         measured = {}
         for case in cases:
             decision = made.latest(case.name)

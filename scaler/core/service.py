@@ -29,6 +29,9 @@ ENOUGH = 50
 ENOUGH_HEARTBEATS_SECONDS = 45.0
 #: The newest so many tasks make the value, where the last 10 min have more.
 NEWEST = 200
+#: Slot-seconds as well, where busy slots are only looked at, once a second or less: looks at Poisson
+#: arrivals on m slots for t seconds are wrong by 1 ÷ √(m·t), 5 % after 400. Measured: 14 % after 50.
+ENOUGH_LOOKS = 400.0
 BUCKET_SECONDS = 15.0
 WINDOW_SECONDS = 600.0
 #: Older tasks count as well while there aren't enough newer ones, up to this age.
@@ -94,7 +97,7 @@ def observe(
             more, seconds = _worked(method, known.get(seen.hostname), seen)
             ended, used = ended + more, used + seconds
     buckets = _added(memory.buckets, now, ended, used)
-    value, tasks = _value(buckets, now, ENOUGH_HEARTBEATS_SECONDS if method == "heartbeats" else 0.0)
+    value, tasks = _value(buckets, now, method)
     if value is None:
         value, tasks = memory.value, memory.tasks
     return Service(method, buckets, workers, holds, value, tasks)
@@ -177,13 +180,15 @@ def _added(buckets: tuple[Bucket, ...], now: float, ended: float, used: float) -
     return tuple(bucket for bucket in buckets if bucket[0] > oldest)
 
 
-def _value(buckets: tuple[Bucket, ...], now: float, span: float) -> tuple[float | None, int]:
+def _value(buckets: tuple[Bucket, ...], now: float, method: str) -> tuple[float | None, int]:
     """Seconds per task over the newest buckets that have enough of them, and how many those are."""
+    span = ENOUGH_HEARTBEATS_SECONDS if method == "heartbeats" else 0.0
+    steady = 0.0 if method == "task events" else ENOUGH_LOOKS
     ended = used = 0.0
     start = now
     for start, more, seconds in reversed(buckets):
         ended, used = ended + more, used + seconds
-        if ended >= NEWEST and start <= now - max(2 * BUCKET_SECONDS, span):
+        if ended >= NEWEST and used >= steady and start <= now - max(2 * BUCKET_SECONDS, span):
             break
     if ended < ENOUGH or used <= 0 or start > now - span:
         return None, 0

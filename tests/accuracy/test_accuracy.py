@@ -61,9 +61,9 @@ async def test_the_oldest_task_is_as_old_as_stated(place: Place) -> None:
 async def test_the_service_time_is_right_with_events_and_without(place: Place) -> None:
     for kind, found in (await service_times(place, seconds=35)).items():
         assert found.source != "policy", kind
-        # RabbitMQ's counters move every 5 s, which is a seventh of this run.
-        by_counters = "acknowledgements" in found.source and not is_redis(place)
-        assert found.error <= (0.2 if by_counters else 0.1), (kind, found)
+        # RabbitMQ shows busy slots once a second: few looks at few busy slots are noisy, 1 ÷ √(m·t).
+        noisy = kind == "sparse" and not is_redis(place)
+        assert found.error <= (0.3 if noisy else 0.1), (kind, found)
 
 
 @pytest.mark.slow

@@ -131,28 +131,46 @@ class TestHolding:
             holding.see(float(at), 4)
             # 2 acknowledged per second: each message is held for 2 s.
             if at % 5 == 0:
-                holds = holding.count(at - 2.5, max(0, 2 * at - 5))
+                holds = holding.count(at - 3.0, at - 2.0, max(0, 2 * at - 5))
         assert holds == Holds(watched=4 * 17.5, ended=35)
 
     def test_nothing_is_known_before_two_counts(self) -> None:
         holding = Holding()
-        assert holding.count(0.0, 5) is None
+        assert holding.count(0.0, 0.0, 5) is None
         holding.see(0.0, 1)
-        assert holding.count(0.0, 5) is None
+        assert holding.count(0.0, 0.0, 5) is None
+
+    def test_a_span_begins_when_the_time_of_the_count_is_known_well(self) -> None:
+        """Begun at a count of some time in 5 s, the first spans would be wrong by half of that."""
+        holding = Holding()
+        told = []
+        for at, width, acked in [(0.0, 5.0, 0), (5.0, 2.5, 10), (10.0, 1.2, 20), (15.0, 1.2, 30)]:
+            holding.see(at, 4)
+            told.append(holding.count(at - width / 2, at + width / 2, acked))
+        assert told == [None, None, None, Holds(20.0, 10)]
+
+    def test_where_no_rhythm_is_found_any_count_does_after_a_while(self) -> None:
+        holding = Holding()
+        told = []
+        for at in range(0, 50, 5):
+            holding.see(float(at), 4)
+            told.append(holding.count(at - 5.0, float(at), 2 * at))
+        assert told[:8] == [None] * 8
+        assert told[8:] == [Holds(20.0, 10), Holds(40.0, 20)]
 
     def test_a_count_that_went_back_begins_a_new_span(self) -> None:
         holding = Holding()
         told = []
         for at, acked in [(0.0, 100), (10.0, 110), (20.0, 3), (30.0, 13)]:
             holding.see(at, 1)
-            told.append(holding.count(at, acked))
+            told.append(holding.count(at, at, acked))
         assert told == [None, Holds(10.0, 10), Holds(10.0, 10), Holds(20.0, 20)]
 
     def test_time_in_which_nothing_was_seen_is_not_watched(self) -> None:
         holding = Holding()
         for at, unacked, acked in [(0.0, 1, 0), (10.0, 1, 5), (20.0, None, 9), (30.0, 1, 12), (40.0, 1, 20)]:
             holding.see(at, unacked)
-            holds = holding.count(at, acked)
+            holds = holding.count(at, at, acked)
         assert holds == Holds(watched=20.0, ended=5 + 8)
 
 
