@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMPS := .stamps
 PYTEST ?= $(BIN)/python -m pytest
 
-.PHONY: help demo test test-deep check bench accuracy lint types proto proto-check format lock services clean
+.PHONY: help demo test test-deep check bench bench-sizing seed-claims accuracy lint types proto proto-check format lock services clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,7 +25,13 @@ test-deep: $(STAMPS)/venv ## The core's properties with 10,000 examples each
 check: lint types proto-check test ## All that CI runs
 
 bench: $(STAMPS)/venv ## Measure: calls per second, decisions per second (ratios within one run)
-	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for file in $(filter-out benchmarks/bench_sizing.py,$(wildcard benchmarks/bench_*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+bench-sizing: $(STAMPS)/venv ## Play every trace with every controller (5 min), write docs/sizing.md
+	$(BIN)/python benchmarks/bench_sizing.py
+
+seed-claims: $(STAMPS)/venv ## Certify every claim of the ExamX spike guide, write docs/seed-claims.md
+	$(BIN)/python -m loadtest.seed_claims
 
 accuracy: $(STAMPS)/venv services ## Measure the readings on real brokers and workers (10 min), write docs/accuracy.md
 	$(BIN)/python -m loadtest.accuracy

@@ -3,6 +3,7 @@
 Exit status everywhere: 0 fine, 1 the answer is no (a check failed), 2 bad usage or bad input.
 """
 
+import sys
 from typing import Annotated
 
 import typer
@@ -11,7 +12,10 @@ from scaler import __version__
 from scaler.cli.check import check
 from scaler.cli.demo import demo
 from scaler.cli.explain import explain
+from scaler.cli.many import spread
+from scaler.cli.record import record
 from scaler.cli.serve import serve
+from scaler.cli.simulate import simulate
 
 app = typer.Typer(
     name="celery-scaler",
@@ -39,10 +43,11 @@ def _root(
     del version  # handled by its callback
 
 
-for command in (serve, check, explain, demo):
+for command in (serve, check, explain, simulate, record, demo):
     app.command()(command)
 
 
 def main() -> None:
     """Entry point of the console script."""
-    app()
+    arguments = sys.argv[1:]
+    app(args=spread(arguments) if arguments[:1] == ["simulate"] else arguments)

@@ -1,4 +1,4 @@
-"""`celery-scaler check`: is this policy right, what does it come to, and which traps are in it?"""
+"""`celery-scaler check`: is this policy right, what does it come to, and does it survive a spike?"""
 
 import json
 import os
@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
+from scaler.cli.spike import Certified, certify_all, read_spikes
 from scaler.policyfile import PolicyPathError
 from scaler.policyfile.review import ClassView, Review, review
 from scaler.policyfile.schema import schema_text
 from scaler.policyfile.summary import describe, summarize
 
-#: The answer is no: a policy is broken.
+#: The answer is no: a policy is broken, or doesn't survive a spike.
 BROKEN = 1
 #: There is nothing to answer about.
 UNUSABLE = 2
@@ -36,6 +37,13 @@ def check(
             help="Check as this environment sees it. Left out: the spec as it stands, and every environment.",
         ),
     ] = None,
+    spike: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Can the policy survive this? A trace file, or a line such as"
+            " worker=io,base=5,burst=10000,over=20s or worker=io,rate=67,for=5m,serviceTime=12s."
+        ),
+    ] = None,
     output: Annotated[Output, typer.Option(help="text for people, json for programs.")] = Output.TEXT,
     print_schema: Annotated[  # noqa: FBT002 - typer makes a flag of it
         bool, typer.Option("--print-schema", help="Print the JSON Schema for editors and do nothing else.")
@@ -43,7 +51,8 @@ def check(
 ) -> None:
     """Validate policies and say what they come to.
 
-    Exit status: 0 fine (perhaps with warnings), 1 a policy is broken, 2 nothing to check.
+    Exit status: 0 fine (perhaps with warnings; with --spike: SAFE), 1 a policy is broken or a spike
+    UNSAFE, 2 nothing to check, or no usable spike.
     """
     if print_schema:
         typer.echo(schema_text(), nl=False)
@@ -63,8 +72,28 @@ def check(
         found.classes += one.classes
     if found.errors:
         status = status or BROKEN
+    if spike and not found.errors:
+        raise typer.Exit(_certify(found, spike, output))
     (_print_json if output is Output.JSON else _print_text)(found)
     raise typer.Exit(status)
+
+
+def _certify(found: Review, spikes: list[str], output: Output) -> int:
+    """Prints the certificates instead of the summary; the exit status."""
+    declared, faults = read_spikes(spikes)
+    certified: list[Certified] = []
+    if not faults:
+        certified, faults = certify_all(found.classes, declared)
+    if faults:
+        for fault in faults:
+            typer.echo(fault, err=True)
+        return UNUSABLE
+    if output is Output.JSON:
+        documents = [each.record() for each in certified]
+        typer.echo(json.dumps({"certificates": documents}, indent=2, ensure_ascii=False))
+    else:
+        typer.echo("\n\n".join("\n".join(each.text()) for each in certified))
+    return 0 if all(each.certificate.safe for each in certified) else BROKEN
 
 
 def _print_text(found: Review) -> None:

@@ -21,6 +21,7 @@ from scaler.runtime.clock import steady_clock
 from scaler.runtime.engine import Engine
 from scaler.runtime.logs import configure_logging
 from scaler.runtime.metrics import Metrics
+from scaler.runtime.recorder import FlightRecorder, RecorderError
 from scaler.runtime.reload import watch_policies
 from scaler.runtime.store import StateStore, StoreError, open_store
 from scaler.sources.events import open_receiver
@@ -40,6 +41,7 @@ class Settings:
     interval: float
     drain: float
     grace: float
+    record: Path | None
 
     def load(self) -> Mapping[str, ScalingPolicy]:
         """Read the policies anew.
@@ -84,6 +86,13 @@ def serve(
         float,
         typer.Option(envvar="SCALER_GRACE", min=0.0, max=60.0, help="Seconds for running calls to end."),
     ] = 5.0,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="SCALER_RECORD",
+            help="Folder for what was observed and decided, 100 MB at most; for `simulate --replay`.",
+        ),
+    ] = None,
     log_level: Annotated[
         str, typer.Option(envvar="SCALER_LOG_LEVEL", help="debug, info, warning or error.")
     ] = "info",
@@ -92,21 +101,30 @@ def serve(
     if log_level.lower() not in {"debug", "info", "warning", "error"}:
         _fail(f"unknown log level {log_level!r}; write debug, info, warning or error")
     configure_logging(level=log_level)
-    settings = Settings(policies, environment or None, grpc_address, http_address, interval, drain, grace)
+    settings = Settings(
+        policies, environment or None, grpc_address, http_address, interval, drain, grace, record
+    )
+    flight = None
     try:
         loaded = settings.load()
         store = open_store(state)
+        if record is not None:
+            flight = FlightRecorder(record)
+            flight.start()
     except PolicyError as error:
         for diagnostic in error.diagnostics:
             typer.echo(str(diagnostic), err=True)
         raise typer.Exit(2) from None
-    except StoreError as error:
+    except (StoreError, RecorderError) as error:
         _fail(str(error))
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(settings, loaded, store))
+            runner.run(_serve(settings, loaded, store, flight))
     except AddressError as error:
         _fail(str(error))
+    finally:
+        if flight is not None:
+            flight.stop()
 
 
 def _fail(message: str) -> NoReturn:
@@ -123,7 +141,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def _serve(settings: Settings, policies: Mapping[str, ScalingPolicy], store: StateStore) -> None:
+async def _serve(
+    settings: Settings,
+    policies: Mapping[str, ScalingPolicy],
+    store: StateStore,
+    flight: FlightRecorder | None,
+) -> None:
     clock, metrics, board = steady_clock(), Metrics(), Board()
     engine = Engine(
         board=board,
@@ -132,6 +155,7 @@ async def _serve(settings: Settings, policies: Mapping[str, ScalingPolicy], stor
         store=store,
         open_source=open_source,
         open_receiver=open_receiver,
+        flight=flight,
         interval=settings.interval,
     )
     await engine.apply(policies)

@@ -19,6 +19,7 @@ from scaler.core.state import WorkerState
 from scaler.runtime.board import Board, Key, Snapshot
 from scaler.runtime.clock import Clock, cancelled
 from scaler.runtime.metrics import Metrics
+from scaler.runtime.recorder import FlightRecorder
 from scaler.runtime.recording import Recorder
 from scaler.runtime.sampling import Sampler, observe, wanted_queues
 from scaler.runtime.store import StateStore
@@ -49,6 +50,7 @@ class Engine:
         store: StateStore,
         open_source: SourceFactory,
         open_receiver: ReceiverFactory | None = None,
+        flight: FlightRecorder | None = None,
         interval: float = 1.0,
     ) -> None:
         self._board = board
@@ -57,6 +59,7 @@ class Engine:
         self._store = store
         self._open_source = open_source
         self._open_receiver = open_receiver
+        self._flight = flight
         self._interval = interval
         self._recorder = Recorder(metrics)
         self._policies: Mapping[str, ScalingPolicy] = {}
@@ -182,6 +185,8 @@ class Engine:
                 continue
             self._states[key], self._decisions[key] = state, decision
             self._recorder.record(subject.worker, observation, decision)
+            if self._flight is not None:
+                self._flight.write(subject.worker, observation, decision)
         brokers = tuple(
             sampler.status(self._classes_on(broker)) for broker, (sampler, _) in self._samplers.items()
         )
