@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from scaler.cli.spike import Certified, certify_all, read_spikes
 from scaler.policyfile import PolicyPathError
+from scaler.policyfile.certificates import Certified, certify_all, read_spikes
 from scaler.policyfile.review import ClassView, Review, review
 from scaler.policyfile.schema import schema_text
 from scaler.policyfile.summary import describe, summarize

@@ -87,14 +87,14 @@ def simulate(
         typer.echo("celery-scaler simulate: interrupted, nothing was written", err=True)
         raise typer.Exit(130) from None
     verdicts = check(claims, runs)
-    text = _rendered(runs, verdicts, plan.notes, output)
+    text = _rendered(runs, verdicts, plan, output)
     if out is None:
         typer.echo(text, nl=False)
         if output is not Output.TABLE:
             _say_failures(verdicts)
     else:
         _write(out, text)
-        typer.echo(_rendered(runs, verdicts, plan.notes, Output.TABLE), nl=False)
+        typer.echo(_rendered(runs, verdicts, plan, Output.TABLE), nl=False)
     raise typer.Exit(0 if all(verdict.holds for verdict in verdicts) else FAILED)
 
 
@@ -109,18 +109,20 @@ def _simulated(plan: Plan) -> list[Run]:
     return runs
 
 
-def _rendered(runs: Sequence[Run], verdicts: Sequence[Verdict], notes: Sequence[str], output: Output) -> str:
+def _rendered(runs: Sequence[Run], verdicts: Sequence[Verdict], plan: Plan, output: Output) -> str:
     if output is Output.JSON:
-        return document.render(runs, verdicts)
+        return document.render(runs, verdicts, plan.certificates)
     if output is Output.HTML:
-        return page.render(runs, verdicts, notes)
+        return page.render(runs, verdicts, plan.notes, plan.certificates)
     # Never narrower than the table: a terminal wraps lines, rich would cut figures off.
     console = Console(markup=False, highlight=False)
     console.width = max(console.width, table.WIDTH)
     with console.capture() as capture:
         console.print(table.render(runs, verdicts))
-        for note in notes:
+        for note in plan.notes:
             console.print(note)
+        for certificate in plan.certificates:
+            console.print(*certificate.brief(), sep="\n")
     return capture.get()
 
 

@@ -32,6 +32,8 @@ NEWEST = 200
 #: Slot-seconds as well, where busy slots are only looked at, once a second or less: looks at Poisson
 #: arrivals on m slots for t seconds are wrong by 1 ÷ √(m·t), 5 % after 400. Measured: 14 % after 50.
 ENOUGH_LOOKS = 400.0
+#: Messages held per busy slot that heartbeats can miss: they are 2 s old, while a burst comes at once.
+BEYOND = 2.0
 BUCKET_SECONDS = 15.0
 WINDOW_SECONDS = 600.0
 #: Older tasks count as well while there aren't enough newer ones, up to this age.
@@ -91,7 +93,7 @@ def observe(
         return replace(memory, method=method, buckets=(), workers=workers, holds=holds)
     ended = used = 0.0
     if method == "acknowledgements":
-        ended, used = _held(memory.holds, holds, observation, backlog)
+        ended, used = _held(memory.holds, holds, observation, backlog, fleet)
     else:
         for seen in workers:
             more, seconds = _worked(method, known.get(seen.hostname), seen)
@@ -161,11 +163,16 @@ def _held(
     after: tuple[float, int] | None,
     observation: Observation,
     backlog: Backlog,
+    fleet: Fleet,
 ) -> tuple[float, float]:
     if before is None or after is None or after[0] < before[0] or after[1] < before[1]:
         return 0.0, 0.0
     held = (observation.unacked or 0) - (observation.eta_held or 0)
-    share = min(1.0, backlog.running[1] / held) if backlog.running and held > 0 else 1.0
+    running = float(backlog.running[1]) if backlog.running else float(held)
+    if fleet.active is not None and running > fleet.active * BEYOND + 1 and observation.eta_held is None:
+        # Far more is held than runs by the heartbeats: taken in for an ETA that nobody has seen yet.
+        running = fleet.active
+    share = min(1.0, running / held) if held > 0 else 1.0
     return float(after[1] - before[1]), (after[0] - before[0]) * share
 
 

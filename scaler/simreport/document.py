@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from scaler.policyfile.certificates import Certified
 from scaler.simreport.asserts import Verdict
 from scaler.simreport.columns import COLUMNS
 from scaler.simreport.runs import Run, best, by_trace, harmed
@@ -12,7 +13,9 @@ from scaler.simreport.runs import Run, best, by_trace, harmed
 DIGITS = 6
 
 
-def render(runs: Sequence[Run], verdicts: Sequence[Verdict] = ()) -> str:
+def render(
+    runs: Sequence[Run], verdicts: Sequence[Verdict] = (), certificates: Sequence[Certified] = ()
+) -> str:
     """The whole document, indented, with a newline at its end.
 
     `runs[].summary` has the figures by the names that assertions use (null where a recording
@@ -34,6 +37,7 @@ def render(runs: Sequence[Run], verdicts: Sequence[Verdict] = ()) -> str:
             }
             for verdict in verdicts
         ],
+        "certificates": [certificate.record() for certificate in certificates],
         "passed": all(verdict.holds for verdict in verdicts),
     }
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"

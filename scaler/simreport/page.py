@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
 
+from scaler.policyfile.certificates import Certified
 from scaler.simreport.asserts import Verdict
 from scaler.simreport.charts import LIMITS, Drawing, all_charts, prepare
 from scaler.simreport.columns import Column, seconds, shown_columns, text, winners
@@ -26,18 +27,29 @@ _READ_TITLES = ("backlog", "wait, s", "running", "rejected", "desired", "HPA's s
 _CSP = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
-def render(runs: Sequence[Run], verdicts: Sequence[Verdict] = (), notes: Sequence[str] = ()) -> str:
+def render(
+    runs: Sequence[Run],
+    verdicts: Sequence[Verdict] = (),
+    notes: Sequence[str] = (),
+    certificates: Sequence[Certified] = (),
+) -> str:
     """The whole page.
 
     Args:
         runs: in the order in which they are shown; those of one trace are compared.
         verdicts: of the assertions, if there were any.
         notes: sentences that stand above everything (what a replay can't know).
+        certificates: of each trace and policy.
     """
-    return "\n".join(_page(runs, verdicts, notes)) + "\n"
+    return "\n".join(_page(runs, verdicts, notes, certificates)) + "\n"
 
 
-def _page(runs: Sequence[Run], verdicts: Sequence[Verdict], notes: Sequence[str]) -> Iterator[str]:
+def _page(
+    runs: Sequence[Run],
+    verdicts: Sequence[Verdict],
+    notes: Sequence[str],
+    certificates: Sequence[Certified],
+) -> Iterator[str]:
     groups = by_trace(runs)
     policies = list(dict.fromkeys(run.report.policy for run in runs))
     environments = list(dict.fromkeys(run.report.environment for run in runs if run.report.environment))
@@ -61,6 +73,12 @@ def _page(runs: Sequence[Run], verdicts: Sequence[Verdict], notes: Sequence[str]
         )
         yield f'<nav aria-label="Traces">{links}</nav>'
         yield from _table(groups, shown_columns(runs))
+    if certificates:
+        yield "<section><h2>What can be said beforehand</h2>"
+        for certificate in certificates:
+            text = "\n".join(certificate.text())
+            yield f'<p class="certificate">{escape(text)}</p>'
+        yield "</section>"
     for number, (trace, members) in enumerate(groups):
         yield from _trace(number, trace, members)
     yield f"</main><script>\n{_asset('page.js')}</script></body></html>"

@@ -5,8 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scaler.core.decide import WorkerClass
+from scaler.core.feasibility import certify
 from scaler.policyfile import load_directory_or_file
+from scaler.policyfile.certificates import Certified
 from scaler.policyfile.diagnostics import did_you_mean
+from scaler.policyfile.spikes import from_trace
 from scaler.policyfile.traces import load_trace
 from scaler.sim.controllers import CONTROLLERS
 from scaler.sim.load import TraceTooLargeError
@@ -53,6 +56,8 @@ class Plan:
     controllers: tuple[str, ...]
     #: What the reader should know about all of it.
     notes: tuple[str, ...] = ()
+    #: For each trace and policy, what can be said without a simulation.
+    certificates: tuple[Certified, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +90,16 @@ def make_plan(request: Request, env: Mapping[str, str]) -> Plan:
     variants = _named([_variant(path, request.environment, env) for path in paths])
     if request.replays:
         return _replays(request, variants, controllers)
+    traces = [(load_trace(path), str(path)) for path in _trace_files(request.traces)]
     steps = [
         step
-        for path in _trace_files(request.traces)
-        for trace in (load_trace(path),)
-        for step in _simulations(trace, str(path), variants, controllers, request.environment)
+        for trace, source in traces
+        for step in _simulations(trace, source, variants, controllers, request.environment)
     ]
-    return Plan(tuple(steps), controllers)
+    certificates = [
+        _certified(trace, variant, request.environment) for trace, _ in traces for variant in variants
+    ]
+    return Plan(tuple(steps), controllers, certificates=tuple(certificates))
 
 
 def _compared(request: Request) -> tuple[list[str], list[Path]]:
@@ -165,6 +173,13 @@ def _simulations(
             parts = [variant.label] if len(variants) > 1 else []
             parts += [controller] if len(controllers) > 1 or not parts else []
             yield _planned(trace, subject, controller, " · ".join(parts), environment)
+
+
+def _certified(trace: Trace, variant: _Variant, environment: str | None) -> Certified:
+    declared = from_trace(trace)
+    worker = declared.applied(variant.classes[declared.worker_class].worker)
+    certificate = certify(worker, declared.spike)
+    return Certified(variant.label, environment, declared.worker_class, certificate, declared.uncounted)
 
 
 def _planned(

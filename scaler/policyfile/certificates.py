@@ -1,4 +1,4 @@
-"""The part of `celery-scaler check` that certifies: does a policy survive a declared spike?"""
+"""Certificates with the names of policy and class: does a policy survive a declared spike?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +30,12 @@ class Certified:
         if self.uncounted:
             said.append(f"  not counted: {', '.join(self.uncounted)}")
         return said
+
+    def brief(self) -> list[str]:
+        """The verdict alone, and where it is UNSAFE what would mend it."""
+        if self.certificate.safe:
+            return self.text()[:1]
+        return [line for line in self.text() if not line.startswith(("  lead time", "  bound", "  replicas"))]
 
     def record(self) -> dict[str, Any]:
         """Values for programs."""
