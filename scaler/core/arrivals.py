@@ -94,6 +94,10 @@ def observe(
             buckets = (*buckets[:-1], (start, buckets[-1][1] + growth, buckets[-1][2] + used))
         else:
             buckets = (*buckets, (start, growth, used))
+    else:
+        # What couldn't be seen is no time without arrivals: the minutes before move up.
+        unseen = math.floor((at - (memory.read_at or at)) / BUCKET_SECONDS) * BUCKET_SECONDS
+        buckets = tuple((start + unseen, growth, used) for start, growth, used in buckets)
     oldest = at - SLOW_SECONDS
     return replace(
         memory,

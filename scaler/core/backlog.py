@@ -37,6 +37,8 @@ class Sight:
     #: Held for their ETA as the last heartbeats show it: least and most of unacknowledged minus busy
     #: slots, the least also without what may wait in full workers.
     rest: Interval | None = None
+    #: Workers that don't listen any more and may be in a warm shutdown.
+    gone: int = UNLIMITED
     #: Busy slots by Little's law from acknowledgements, where nothing shows them directly.
     flow: float | None = None
     service_time: float = 1.0
@@ -186,8 +188,10 @@ class _Scene:
     def _late(self, due: Interval) -> tuple[Interval, Interval]:
         """(running, prefetched) where a message stays unacknowledged while its task runs."""
         slots = self._slots
-        # What the workers that listen can't hold runs in some that are shutting down.
-        draining = max(0, due[1] - slots - slots // self.worker.concurrency * room(self.worker))
+        # What the workers that listen can't hold runs in those that are shutting down, if there are any; else
+        # a worker holds too much: after a restart of Redis it keeps what it had and takes as much again.
+        surplus = max(0, due[1] - slots - slots // self.worker.concurrency * room(self.worker))
+        draining = min(surplus, self.sight.gone * self.worker.concurrency)
         running = (min(self._packed(due[0]), slots), min(due[1], slots) + draining)
         waits = due[1] - draining - min(self._packed(due[1] - draining), slots)
         return running, (min(max(0, due[0] - slots - draining), waits), waits)

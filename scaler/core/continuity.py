@@ -64,8 +64,15 @@ def note_quality(
             state = replace(state, was_blind=False).forbid_down(until, because)
     for name in assessment.vanished:
         state = state.forbid_down(now + window, f"queue {name} vanished")
-    existing = {queue.name for queue in observation.queues if queue.exists}
-    seen = (set(state.seen_queues) | existing) - set(assessment.vanished)
-    asked = {queue.name for queue in observation.queues}
+    if observation.sampled_at is None:
+        return state
     sampled_at = observation.sampled_at if assessment.quality == "fresh" else state.sampled_at
-    return replace(state, sampled_at=sampled_at, seen_queues=tuple(sorted(seen & asked)))
+    existing = {queue.name for queue in observation.queues if queue.exists}
+    # A queue that stays away is forgotten once nobody is asked to wait for it any more.
+    missing = {queue.name for queue in observation.queues if not queue.exists} & set(state.seen_queues)
+    kept = missing if assessment.quality != "fresh" else set()
+    since = dict(state.vanished)
+    vanished = tuple((name, since.get(name, now)) for name in sorted(kept))
+    return replace(
+        state, sampled_at=sampled_at, seen_queues=tuple(sorted(existing | kept)), vanished=vanished
+    )

@@ -133,6 +133,7 @@ def _sight(worker: WorkerPolicy, state: WorkerState, fleet: Fleet, now: float) -
         pods=_pods(worker, state, fleet, now),
         held_most=progress.held_most(state.progress),
         rest=progress.rest(state.progress),
+        gone=progress.gone(state.progress),
         flow=None if rate is None else rate * seconds,
         service_time=seconds,
         horizon=_lead_time(worker, state)[0] + DUE_MARGIN_SECONDS,

@@ -29,6 +29,8 @@ HELD_STEP_SECONDS = 10.0
 REST_SECONDS = 6.0
 #: How long a loss of messages keeps the data suspect: some sweeps, so that no odd reading is acted on.
 LOST_SECONDS = 5.0
+#: A worker in a warm shutdown may take this long over its tasks.
+CREW_SECONDS = 900.0
 #: Readings further apart aren't compared.
 GAP_SECONDS = 15.0
 #: Tasks may be this much faster than measured before a fall of ready messages counts as a loss.
@@ -56,6 +58,8 @@ class Progress:
     least: tuple[tuple[float, int], ...] = ()
     #: What may be held for an ETA at each reading: (at, least, most).
     rests: tuple[tuple[float, int, int], ...] = ()
+    #: Workers that listened, as far as fewer have listened since: (at, workers), falling.
+    crew: tuple[tuple[float, int], ...] = ()
     #: Messages that vanished without having been delivered, and when.
     lost: int = 0
     lost_at: float = 0.0
@@ -108,6 +112,7 @@ def observe(
         processed_then=processed if first or not memory.ready else memory.processed_then,
         least=_least(memory.least, at, unacked),
         rests=_rests(memory.rests, worker, fleet, at, unacked),
+        crew=_crew(memory.crew, at, observation, fleet),
         lost=lost or memory.lost,
         lost_at=at if lost else memory.lost_at,
     )
@@ -125,6 +130,11 @@ def rest(memory: Progress) -> Interval | None:
     if not memory.rests:
         return None
     return min(least for _, least, _ in memory.rests), max(most for _, _, most in memory.rests)
+
+
+def gone(memory: Progress) -> int:
+    """Workers that listened within the last 15 min and no longer do: they may be at their last tasks."""
+    return memory.crew[0][1] - memory.crew[-1][1] if memory.crew else 0
 
 
 def faults(
@@ -200,6 +210,16 @@ def _lost(fall: int, done: float, worker: WorkerPolicy, slots: int) -> int:
     """Messages that are gone though no worker can have taken so many."""
     room = 2 * slots * (worker.prefetch_multiplier + 1) if worker.prefetch_multiplier else math.inf
     return fall if fall >= LEAST_LOSS and fall > room + done else 0
+
+
+def _crew(
+    crew: tuple[tuple[float, int], ...], at: float, observation: Observation, fleet: Fleet
+) -> tuple[tuple[float, int], ...]:
+    listen = observation.consumers
+    if listen is None:
+        listen = len(fleet.alive) + len(fleet.silent)
+    kept = [entry for entry in crew if entry[0] > at - CREW_SECONDS and entry[1] > listen]
+    return (*kept, (at, listen))
 
 
 def _least(

@@ -10,6 +10,9 @@ from scaler.core.state import WorkerState
 FRESH_SECONDS = 15.0
 #: Older than this nothing is known any more, and KEDA is told so.
 BLIND_SECONDS = 60.0
+#: A queue that is missing for this long isn't coming back with a node or a worker that restarts: it is
+#: believed to be gone, and one window later the class may step down.
+VANISHED_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,13 @@ def assess(
         return Assessment("blind", (f"the last reading is {age:.0f} s old", *errors))
     if age >= FRESH_SECONDS or observation.sampled_at is None:
         return Assessment("hold", (f"the last reading is {age:.0f} s old", *errors))
+    since = dict(state.vanished)
     vanished = tuple(
-        queue.name for queue in observation.queues if not queue.exists and queue.name in state.seen_queues
+        queue.name
+        for queue in observation.queues
+        if not queue.exists
+        and queue.name in state.seen_queues
+        and now - since.get(queue.name, now) < VANISHED_SECONDS
     )
     if vanished or suspicions:
         lost = tuple(f"queue {name} has vanished from the broker" for name in vanished)

@@ -43,6 +43,8 @@ class WorkerState:
     was_blind: bool = False
     #: Queues that the broker has known, so that one that vanishes is noticed.
     seen_queues: tuple[str, ...] = ()
+    #: Since when queues of them are missing: (queue, first reading without it).
+    vanished: tuple[tuple[str, float], ...] = ()
     #: A person's order in force; dropped at the first tick after its end.
     override: Override | None = None
     history: History = field(default_factory=History)

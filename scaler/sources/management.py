@@ -142,7 +142,7 @@ class Management:
         except (SourceError, aiohttp.ClientError, OSError) as error:
             text = capped(f"unacked messages are not seen: {self._http.named(error)}")
             self._failure = _Failure(self._failure.count + 1, now + RETRY_INTERVAL, (text,))
-            self.broker_came_back()
+            self._start_over()
             reading = ManagementReading(gaps=(text,), paths=(("unacked, counters", "not seen"),))
         else:
             self._failure = _Failure()
@@ -161,7 +161,11 @@ class Management:
         await self._http.close()
 
     def broker_came_back(self) -> None:
-        """The broker was away: what it offers and when it collects is to be found out anew."""
+        """The broker was away, and this API most likely with it: all is to be found out anew, and at once."""
+        self._failure = _Failure()
+        self._start_over()
+
+    def _start_over(self) -> None:
         self._offer = _Offer()
         self._ticks = Ticks()
 

@@ -47,6 +47,10 @@ NOTHING_KNOWN = Unacked()
 OUT_OF_MEMORY = "Redis is out of memory: new tasks are refused, and waiting times are not seen"
 
 
+#: A queue whose key holds something else; other classes go on.
+NO_LIST = "key {key!r} is no list; does something else use the broker's database?"
+
+
 class RedisSource:
     """Reads the queues of one database over one connection. Not for concurrent samples.
 
@@ -162,9 +166,14 @@ class RedisSource:
         if unreadable:
             key = self._unacked.key
             gaps += (f"unacked: {unreadable} entries of {key!r} can't be read and belong to no queue here",)
+        unread = {name: key for name, keys in layout.items() for _, key in keys if key in self._lists.foreign}
+        if queues and len(unread) == len(layout):
+            # Every key that was asked for: this is another application's database.
+            raise failure.ResponseError("WRONGTYPE")
         return BrokerSample(
             sampled_at=now,
-            queues=tuple(readings[name] for name in queues),
+            queues=tuple(readings[name] for name in queues if name not in unread),
+            unreadable=tuple((name, capped(NO_LIST.format(key=key))) for name, key in sorted(unread.items())),
             suspicions=(*((OUT_OF_MEMORY,) if deep < access.wait else ()), *self._server.suspicions),
             gaps=(*access.gaps, *gaps, *self._server.gaps),
             product=self._server.product,

@@ -19,6 +19,8 @@ class ListReader:
     def __init__(self) -> None:
         #: Requests sent since the caller set this to zero.
         self.calls = 0
+        #: Keys of the last look that are no lists.
+        self.foreign: set[str] = set()
         self._tracks: dict[str, ListTrack] = {}
 
     def select(self, keys: Sequence[str]) -> dict[str, ListTrack]:
@@ -45,6 +47,7 @@ class ListReader:
         Returns:
             The answers of the added commands, refusals among them.
         """
+        self.foreign.clear()
         tracks = list(self._tracks.values())
         batches = [tracks[start : start + BATCH] for start in range(0, len(tracks), BATCH)] or [[]]
         for batch in batches[:-1]:
@@ -100,13 +103,18 @@ class ListReader:
             self.calls += 1
             answers: list[Any] = await pipe.execute(raise_on_error=False)
         answered = clock()
-        for answer in answers[: sum(counts)]:
-            if isinstance(answer, Exception):
-                raise answer
         start = 0
         for track, count in zip(tracks, counts, strict=True):
             mine = answers[start : start + count]
             start += count
+            refused = next((answer for answer in mine if isinstance(answer, Exception)), None)
+            if refused is not None and not str(refused).startswith("WRONGTYPE"):
+                raise refused
+            if refused is not None:
+                self.foreign.add(track.key)
+                track.length = 0
+                track.take_empty(sent, answered)
+                continue
             if not again:
                 track.length = mine[0]
             if count > 1:
