@@ -30,6 +30,11 @@ DUMP_BUCKETS = 3
 CONTROL_LIMIT = 2.5
 #: Longer without a reading, and the difference says nothing about a rate any more.
 GAP_SECONDS = 15.0
+#: The surge view: so many readings' spans of this length, all of them as full as the least of them.
+SURGE_PARTS = 3
+SURGE_SECONDS = 2.0
+#: Tasks in each of them; fewer may come together by chance.
+SURGE_COUNT = 10.0
 #: Below this the control limit isn't narrowed further: ten arrivals in 100 s are no trend.
 LEAST_RATE = 0.1
 
@@ -45,6 +50,8 @@ class Arrivals:
     #: (start, growth, slot-seconds used): arrivals are growth + slot-seconds ÷ service time, whatever that
     #: turns out to be, so that measuring it anew doesn't change the load of the minutes before.
     buckets: tuple[tuple[float, float, float], ...] = ()
+    #: The same per reading, for the surge view: (read at, growth, slot-seconds used) of the last few seconds.
+    readings: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,7 @@ def observe(
     """
     if memory.read_at is not None and at <= memory.read_at:
         return memory
-    buckets = memory.buckets
+    buckets, readings = memory.buckets, memory.readings
     comparable = (memory.running is None) == (running is None)
     if memory.read_at is not None and comparable and at - memory.read_at <= GAP_SECONDS:
         span = at - memory.read_at
@@ -94,7 +101,9 @@ def observe(
             buckets = (*buckets[:-1], (start, buckets[-1][1] + growth, buckets[-1][2] + used))
         else:
             buckets = (*buckets, (start, growth, used))
+        readings = (*readings, (at, growth, used))
     else:
+        readings = ()
         # What couldn't be seen is no time without arrivals: the minutes before move up.
         unseen = math.floor((at - (memory.read_at or at)) / BUCKET_SECONDS) * BUCKET_SECONDS
         buckets = tuple((start + unseen, growth, used) for start, growth, used in buckets)
@@ -105,6 +114,7 @@ def observe(
         unfinished=unfinished,
         running=running,
         buckets=tuple(bucket for bucket in buckets if bucket[0] > oldest),
+        readings=tuple(reading for reading in readings if reading[0] > at - SURGE_PARTS * SURGE_SECONDS),
     )
 
 
@@ -130,6 +140,23 @@ def fast_rate(memory: Arrivals, service_time: float) -> float:
     counts = arrived(memory, service_time)
     recent = sorted(counts.get(newest - (1 + i) * BUCKET_SECONDS, 0.0) for i in range(FAST_BUCKETS))
     return max(0.0, recent[FAST_RANK]) / BUCKET_SECONDS
+
+
+def surge_rate(memory: Arrivals, service_time: float) -> float:
+    """What arrived per second in each third of the last 6 s, the least of the three.
+
+    Six seconds can't tell a flow from a dump of six seconds: only for what can't wait (`demand`).
+    0 where readings are too far apart to look so closely.
+    """
+    if memory.read_at is None:
+        return 0.0
+    parts = [0.0] * SURGE_PARTS
+    seen = [False] * SURGE_PARTS
+    for at, growth, used in memory.readings:
+        part = min(int((memory.read_at - at) / SURGE_SECONDS), SURGE_PARTS - 1)
+        parts[part] += growth + used / service_time
+        seen[part] = True
+    return min(parts) / SURGE_SECONDS if all(seen) and min(parts) >= SURGE_COUNT else 0.0
 
 
 def rate(memory: Arrivals, waiting: float, service_time: float) -> Rate:

@@ -8,15 +8,16 @@ the rules for data that can't be trusted, which only ever forbid a scale-down.
 import math
 from dataclasses import dataclass, replace
 
-from scaler.core import arrivals, behavior, demand, lead
+from scaler.core import announcement, arrivals, behavior, demand, lead
 from scaler.core.continuity import adopt, note_quality, steady_time
 from scaler.core.decision import Bound, Decision, Term
 from scaler.core.measure import Picture, follow, look
 from scaler.core.observation import Observation
 from scaler.core.orders import obey
 from scaler.core.policy import WorkerPolicy
-from scaler.core.quality import Assessment, assess
+from scaler.core.quality import FRESH_SECONDS, Assessment, assess
 from scaler.core.state import WorkerState
+from scaler.core.tolerance import land
 
 #: A recommendation stays a finite number of pods whatever was read.
 MOST_REPLICAS = 1_000_000
@@ -37,6 +38,8 @@ def decide(
     subject: WorkerClass, state: WorkerState, observation: Observation, now: float
 ) -> tuple[WorkerState, Decision]:
     """Decide the replicas of one worker class at `now` (seconds since the epoch)."""
+    if state.announcements:
+        state = replace(state, announcements=announcement.current(state.announcements, now))
     order = state.override
     if order is not None and now >= order.until:
         state, order = replace(state, override=None), None
@@ -59,7 +62,7 @@ def _decide_by_load(
     state, current = adopt(worker, state, observation, now)
     state = note_quality(worker, state, observation, assessment, now)
     state, picture = look(worker, state, observation, now, fresh=assessment.quality == "fresh")
-    terms = demand.terms(worker, _load(state, picture, observation, current), now)
+    terms = demand.terms(worker, _load(state, picture, observation, current, now), now)
     winner, needed = _winner(terms)
     aim = needed if assessment.quality == "fresh" else max(needed, current)
 
@@ -76,6 +79,23 @@ def _decide_by_load(
     if wanted < current <= worker.replicas.max and now < state.no_down_until:
         desired, limit = current, "recovery"
         detail = f"{wanted} needed, no step down: {state.no_down_because}"
+
+    in_use = _in_use(worker, picture)
+    if desired < min(in_use, current, worker.replicas.max):
+        desired, limit = min(in_use, current, worker.replicas.max), "running"
+        detail = (
+            f"{wanted} needed, but what workers hold for certain fills {in_use} pods: none is taken from it"
+        )
+
+    if worker.hpa_tolerance and bounds[0] <= current <= bounds[1]:
+        allowed = min(
+            bounds[1],
+            behavior.scale_limit(state.history, worker.behavior.scale_up, "up", current, now),
+        )
+        landing = land(worker.hpa_tolerance, current=current, desired=desired, allowed=allowed)
+        if landing.held:
+            limit = "deadband"
+        desired, detail = landing.replicas, landing.why or detail
 
     history = state.history
     if assessment.quality == "fresh" or wanted > current:
@@ -146,7 +166,10 @@ def _keep(
     return state, decision
 
 
-def _load(state: WorkerState, picture: Picture, observation: Observation, current: int) -> demand.Load:
+def _load(
+    state: WorkerState, picture: Picture, observation: Observation, current: int, now: float
+) -> demand.Load:
+    age = max(0.0, now - (observation.sampled_at or now))
     return demand.Load(
         backlog=picture.backlog,
         rate=arrivals.rate(state.arrivals, float(picture.backlog.waiting[1]), picture.service_time),
@@ -155,9 +178,36 @@ def _load(state: WorkerState, picture: Picture, observation: Observation, curren
         pods=current,
         service_time=picture.service_time,
         lead_time=picture.lead_time,
-        wait=picture.typical_wait,
+        # What waited at the last reading has waited longer by now.
+        wait=picture.typical_wait + (age if picture.ready and age >= FRESH_SECONDS else 0.0),
         untouched=picture.untouched,
+        utilization=observation.utilization,
+        announcements=state.announcements,
+        history=state.history,
+        surge_rate=arrivals.surge_rate(state.arrivals, picture.service_time),
+        unseen=max(0.0, age - FRESH_SECONDS),
+        starting=_starting(state, picture.lead_time, current, now),
     )
+
+
+def _starting(
+    state: WorkerState, lead_time: float, current: int, now: float
+) -> tuple[tuple[float, int], ...]:
+    """Pods that were ordered less than a lead time ago: (seconds until they work, pods)."""
+    groups = [(at + lead_time - now, count) for at, count in state.history.added if at > now - lead_time]
+    left, starting = current, []
+    for seconds, count in reversed(groups):
+        # What was ordered and taken back meanwhile doesn't start.
+        starting.append((seconds, min(count, left)))
+        left -= min(count, left)
+    return tuple(reversed(starting))
+
+
+def _in_use(worker: WorkerPolicy, picture: Picture) -> int:
+    """Pods that the tasks which run, or wait inside workers, fill for certain; 0 where nothing is known."""
+    backlog = picture.backlog
+    held = sum(part[0] for part in (backlog.running, backlog.prefetched) if part is not None)
+    return math.ceil(held / worker.concurrency)
 
 
 def _winner(terms: tuple[Term, ...]) -> tuple[str, int]:
@@ -192,7 +242,11 @@ def _next_step(
     worker: WorkerPolicy, state: WorkerState, recommendation: int, limit: Bound, now: float
 ) -> float | None:
     current = state.desired or 0
-    if limit == "data" or recommendation == current or current >= worker.replicas.max < recommendation:
+    if (
+        limit in {"data", "running"}
+        or recommendation == current
+        or current >= worker.replicas.max < recommendation
+    ):
         return None
     after = behavior.next_step_at(
         state.history,

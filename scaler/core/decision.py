@@ -18,6 +18,7 @@ Bound = Literal[
     "deadband",
     "data",
     "recovery",
+    "running",
     "override",
 ]
 

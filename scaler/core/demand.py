@@ -1,14 +1,18 @@
 """How many replicas the load needs: one term per reason, each with its arithmetic in words."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field, replace
 
-from scaler.core import queueing
+from scaler.core import announcement, patience, queueing
+from scaler.core.announcement import Announcement
 from scaler.core.arrivals import Rate
 from scaler.core.backlog import Backlog
+from scaler.core.behavior import History
 from scaler.core.decision import Term
-from scaler.core.observation import QueueReading
+from scaler.core.observation import QueueReading, Utilization
 from scaler.core.policy import WorkerPolicy
 from scaler.core.policy.values import format_duration
+from scaler.core.resources import resources
 from scaler.core.schedule import active_window
 
 #: The time in which a backlog is to be gone is kept within these bounds: shorter would ask for
@@ -18,6 +22,11 @@ DRAIN_BOUNDS = (30.0, 600.0)
 FULL_SHARE = 0.8
 #: Two decisions at the slowest tick are added to the lead time when a fill is foreseen.
 FILL_MARGIN_SECONDS = 10.0
+#: How much longer an outage is expected to last, in terms of what it has lasted.
+EXPECTED_REST = 2.0
+#: A rate shows after 20 s. Where less waits than half of them would have left behind the slots, the
+#: estimate is wrong (tasks that were put off for their ETA, a reading that came late) and is cut.
+GROWN_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +47,119 @@ class Load:
     wait: float = 0.0
     #: Slots are idle in front of what is ready, so that more of them wouldn't help.
     untouched: bool = False
+    #: (seconds until they work, pods) of those of `pods` that start, soonest first.
+    starting: tuple[tuple[float, int], ...] = ()
+    utilization: Utilization | None = None
+    #: Declared spikes that aren't over, and the limiter's memory for the steps towards their floor.
+    announcements: tuple[Announcement, ...] = ()
+    history: History = field(default_factory=History)
+    #: Arrivals per second that the last 6 s show throughout.
+    surge_rate: float = 0.0
+    #: Seconds for which nothing could be read, beyond those in which a reading counts as fresh.
+    unseen: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Enough:
+    """Replicas that keep the objective for now, and why."""
+
+    replicas: float
+    reason: str
 
 
 def terms(worker: WorkerPolicy, load: Load, now: float) -> tuple[Term, ...]:
     """All terms, in the order in which they are shown; the largest decides."""
-    return (_steady(worker, load), _drain(worker, load), _fill(worker, load), _floor(worker, now))
+    load = _plausible(worker, load)
+    needed = _enough(worker, load)
+    return (
+        _at_most(needed, _steady(worker, load)),
+        _at_most(needed, _drain(worker, load)),
+        _surge(worker, load),
+        _fill(worker, load),
+        resources(worker, load.utilization, pods=_working(load), waiting=load.backlog.waiting[1], now=now),
+        _floor(worker, load, now),
+    )
+
+
+def _plausible(worker: WorkerPolicy, load: Load) -> Load:
+    """The load with rates that what waits can bear out: a queue must be left of what the slots can't take."""
+    backlog = load.backlog
+    slots = max(_working(load) * worker.concurrency, backlog.running[0] if backlog.running else 0)
+    waiting = backlog.waiting[1] + backlog.due_soon
+    most = slots / load.service_time + waiting / GROWN_SECONDS
+    return replace(
+        load,
+        rate=Rate(most, f"{load.rate.view}, cut to what {waiting} waiting tasks show")
+        if load.rate.value > most
+        else load.rate,
+        fast_rate=min(load.fast_rate, most),
+    )
+
+
+def _working(load: Load) -> int:
+    return max(0, load.pods - sum(count for _, count in load.starting))
 
 
 def offered(load: Load) -> float:
     """Offered load in slots: arrivals per second × service time."""
     return load.rate.value * load.service_time
+
+
+def _held_back(load: Load) -> int:
+    """Publishers keep what they can't send to a broker that is down; it comes at once when it is back.
+
+    An outage is expected to last twice as long again, because once nothing is known any more (after 60 s)
+    nothing can be ordered either.
+    """
+    return round(load.rate.value * load.unseen * (1 + EXPECTED_REST))
+
+
+def _queue(worker: WorkerPolicy, load: Load, rate: float) -> patience.Queue:
+    backlog = load.backlog
+    return patience.Queue(
+        waiting=float(backlog.waiting[1] - (backlog.ready if load.untouched else 0) + _held_back(load)),
+        rate=rate + backlog.due_soon / (load.lead_time + patience.REACTION_SECONDS),
+        working=_working(load),
+        starting=load.starting,
+        lead_time=load.lead_time,
+        pace=worker.concurrency / load.service_time,
+        utilization=worker.objective.utilization,
+    )
+
+
+def _enough(worker: WorkerPolicy, load: Load) -> Enough | None:
+    """The pods that keep the objective for now; None where the forecast is no reason to wait."""
+    objective, backlog = worker.objective, load.backlog
+    late = load.wait >= objective.wait
+    share = objective.patience * objective.wait
+    starts = share * max(1, _working(load)) * worker.concurrency / load.service_time
+    if starts < patience.LEAST_STARTS or backlog.busy is None or late:
+        return None
+    horizon = load.lead_time + patience.REACTION_SECONDS
+    queue = _queue(worker, load, load.rate.value)
+    limit = worker.limits.max_length
+    pods = patience.enough(
+        queue,
+        wait=share,
+        length=math.inf if limit is None else objective.patience * limit,
+        relief=objective.wait,
+        most=worker.replicas.max,
+    )
+    if pods is None:
+        return None
+    stuck = backlog.stuck / worker.concurrency
+    wait = patience.worst(queue, pods)[0]
+    return Enough(
+        pods + stuck,
+        f"; but with {pods + stuck:g} nobody is forecast to wait longer than {wait:.3g} s"
+        f" of {objective.wait:g} s in the next {horizon:.3g} s: enough for now",
+    )
+
+
+def _at_most(needed: Enough | None, term: Term) -> Term:
+    if needed is None or term.replicas is None or term.replicas <= needed.replicas:
+        return term
+    return Term(term.name, needed.replicas, term.formula + needed.reason)
 
 
 def _steady(worker: WorkerPolicy, load: Load) -> Term:
@@ -61,6 +173,7 @@ def _steady(worker: WorkerPolicy, load: Load) -> Term:
         wait=objective.wait,
         level=objective.service_level,
         most=worker.replicas.max,
+        cv=worker.service_time_cv,
     )
     stuck = load.backlog.stuck / worker.concurrency
     share = slots / objective.utilization / worker.concurrency
@@ -83,7 +196,8 @@ def _drain(worker: WorkerPolicy, load: Load) -> Term:
     backlog = load.backlog
     # Idle slots don't take what is ready: then only what workers hold is work that pods can do.
     waiting = backlog.waiting[1] - (backlog.ready if load.untouched else 0)
-    work = waiting + backlog.due_soon
+    held = _held_back(load)
+    work = waiting + backlog.due_soon + held
     if work == 0:
         return Term(
             "drain", 0.0, "idle slots don't take what is ready" if load.untouched else "nothing waits"
@@ -99,6 +213,7 @@ def _drain(worker: WorkerPolicy, load: Load) -> Term:
     )
     pods = (sum(parts) + backlog.stuck) / worker.concurrency
     soon = f" ({backlog.due_soon} of it due within {load.lead_time:.3g} s)" if backlog.due_soon else ""
+    soon += f" ({held} of it expected from {load.unseen:.3g} s without a reading)" if held else ""
     return Term(
         "drain",
         pods,
@@ -109,6 +224,20 @@ def _drain(worker: WorkerPolicy, load: Load) -> Term:
         f"{f' + {backlog.stuck} stuck' if backlog.stuck else ''}) slots"
         f" ÷ {worker.concurrency} slots per pod = {pods:.2f}",
     )
+
+
+def _surge(worker: WorkerPolicy, load: Load) -> Term:
+    """All pods at once where six seconds of a flow are more than all of them can do, and it can't wait."""
+    most, objective = worker.replicas.max, worker.objective
+    able = most * worker.concurrency / load.service_time
+    if load.surge_rate <= able:
+        return Term("surge", None, f"no more arrives than {most} pods can do ({able:.4g}/s)")
+    wait = patience.worst(_queue(worker, load, load.surge_rate), load.pods)[0]
+    seen = f"{load.surge_rate:.4g} tasks/s in the last 6 s, {most} pods can do {able:.4g}"
+    bound = objective.patience * objective.wait
+    if wait <= bound:
+        return Term("surge", None, f"{seen}, but if it goes on {load.pods} pods keep waits below {bound:g} s")
+    return Term("surge", float(most), f"{seen}, so that every second counts: all that the limits allow")
 
 
 def _fill(worker: WorkerPolicy, load: Load) -> Term:
@@ -135,13 +264,23 @@ def _fill(worker: WorkerPolicy, load: Load) -> Term:
     )
 
 
-def _floor(worker: WorkerPolicy, now: float) -> Term:
+def _floor(worker: WorkerPolicy, load: Load, now: float) -> Term:
+    floors = [(float(worker.replicas.min), f"replicas.min {worker.replicas.min}")]
     window = active_window(worker.schedule, now)
-    if window is None or window.min_replicas <= worker.replicas.min:
-        return Term("floor", float(worker.replicas.min), f"replicas.min {worker.replicas.min}")
-    reason = f" ({window.reason})" if window.reason else ""
-    return Term(
-        "floor",
-        float(window.min_replicas),
-        f"schedule {window.cron!r} {window.timezone}{reason}: {window.min_replicas}",
+    if window is not None:
+        reason = f" ({window.reason})" if window.reason else ""
+        words = f"schedule {window.cron!r} {window.timezone}{reason}: {window.min_replicas}"
+        floors.append((float(window.min_replicas), words))
+    announced = announcement.floor(
+        worker,
+        load.announcements,
+        history=load.history,
+        pods=load.pods,
+        load=offered(load),
+        service_time=load.service_time,
+        lead_time=load.lead_time,
+        now=now,
     )
+    if announced is not None:
+        floors.append((announced.replicas, announced.formula))
+    return Term("floor", *max(floors, key=lambda found: found[0]))

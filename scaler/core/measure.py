@@ -162,12 +162,23 @@ def _listening(observation: Observation, fleet: Fleet) -> int | None:
 
 
 def _pods(worker: WorkerPolicy, state: WorkerState, fleet: Fleet, now: float) -> int:
-    """Pods that are thought to work where no broker shows consumers: heard, or desired long enough ago."""
+    """Pods that are thought to work where no broker shows consumers.
+
+    Those that are heard; else those that were, and what has started since; else what was desired long
+    enough ago.
+    """
     heard = len(fleet.alive) + len(fleet.silent)
     if heard:
         return heard
-    starting = sum(count for at, count in state.history.added if at > now - _lead_time(worker, state)[0])
-    return max(1, (state.desired if state.desired is not None else worker.replicas.min) - starting)
+    began = now - _lead_time(worker, state)[0]
+    starting = sum(count for at, count in state.history.added if at > began)
+    pods = max(1, (state.desired if state.desired is not None else worker.replicas.min) - starting)
+    last = progress.last_heard(state.progress)
+    if last is None:
+        return pods
+    known_at, known = last
+    since = sum(count for at, count in state.history.added if began - (now - known_at) < at <= began)
+    return min(pods, max(1, known + since))
 
 
 def _wait(observation: Observation) -> Span | None:

@@ -141,6 +141,18 @@ class WorkerReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Utilization:
+    """What the cluster measures of a class's pods, as ratios of their requests (1.0: all of them)."""
+
+    #: When it was measured, seconds since the epoch.
+    at: float
+    #: Ready pods that were measured.
+    pods: int
+    cpu: float | None = None
+    memory: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What one worker class looks like. `sampled_at` None: nothing has been read yet."""
 
@@ -152,6 +164,8 @@ class Observation:
     gaps: tuple[str, ...] = ()
     #: Replicas as the cluster states them; None without a cluster.
     replicas_current: int | None = None
+    #: CPU and memory of the pods; None: nothing reads them.
+    utilization: Utilization | None = None
     #: Workers of this class that sent events; None: no event is received (heartbeats off, or no receiver).
     workers: tuple[WorkerReport, ...] | None = None
     #: As in `BrokerSample`, where this class uses native delayed delivery.

@@ -137,6 +137,13 @@ def gone(memory: Progress) -> int:
     return memory.crew[0][1] - memory.crew[-1][1] if memory.crew else 0
 
 
+def last_heard(memory: Progress) -> tuple[float, int] | None:
+    """When workers were last heard of within the last 15 min, and how many."""
+    if not memory.crew or memory.crew[-1][0] <= (memory.read_at or 0.0) - CREW_SECONDS:
+        return None
+    return memory.crew[-1]
+
+
 def faults(
     memory: Progress, *, worker: WorkerPolicy, observation: Observation, fleet: Fleet, service_time: float
 ) -> Iterable[str]:
@@ -218,6 +225,8 @@ def _crew(
     listen = observation.consumers
     if listen is None:
         listen = len(fleet.alive) + len(fleet.silent)
+        if not listen:
+            return crew  # not heard, as after a reconnect, isn't gone
     kept = [entry for entry in crew if entry[0] > at - CREW_SECONDS and entry[1] > listen]
     return (*kept, (at, listen))
 

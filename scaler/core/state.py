@@ -11,6 +11,7 @@ from typing import Self
 
 from pydantic import TypeAdapter
 
+from scaler.core.announcement import Announcement
 from scaler.core.arrivals import Arrivals
 from scaler.core.behavior import History
 from scaler.core.lead import Lead
@@ -47,6 +48,8 @@ class WorkerState:
     vanished: tuple[tuple[str, float], ...] = ()
     #: A person's order in force; dropped at the first tick after its end.
     override: Override | None = None
+    #: Declared spikes that aren't over; each is dropped at the first tick after its end.
+    announcements: tuple[Announcement, ...] = ()
     history: History = field(default_factory=History)
     arrivals: Arrivals = field(default_factory=Arrivals)
     service: Service = field(default_factory=Service)

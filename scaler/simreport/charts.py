@@ -48,6 +48,7 @@ LIMITS = {
     "deadband": "deadband",
     "data": "data not fresh",
     "recovery": "recovery",
+    "running": "tasks still run there",
     "override": "override",
     "hpa": "the HPA's behavior",
 }

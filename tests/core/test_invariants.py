@@ -104,8 +104,10 @@ def classes(draw: st.DrawFn) -> WorkerClass:
         "objective": {
             "wait": draw(st.sampled_from(["1s", "30s", "10m"])),
             "utilization": draw(st.sampled_from([0.5, 0.85, 1.0])),
+            "patience": draw(st.sampled_from([0.0, 0.6])),
         },
         "replicas": {"min": low, "max": low + draw(st.integers(1, 30))},
+        "hpaTolerance": draw(st.sampled_from([0, 0, 0.1])),
         "limits": {"maxLength": draw(st.sampled_from([10, 5000]))},
         "behavior": {"scaleUp": draw(side), "scaleDown": draw(side)},
     }
@@ -306,7 +308,8 @@ def test_8_every_decision_says_why(subject: WorkerClass, story: list[Tick]) -> N
         if decision.quality == "blind":
             assert decision.quality_reasons
             continue
-        assert {term.name for term in decision.terms} == {"steady", "drain", "fill", "floor"}
+        names = [term.name for term in decision.terms]
+        assert names == ["steady", "drain", "surge", "fill", "resources", "floor"]
         assert decision.recommendation >= max(
             math.ceil((term.replicas or 0) - 1e-6) for term in decision.terms
         ) or (decision.recommendation == 1_000_000)

@@ -4,11 +4,13 @@ import json
 from typing import Any
 
 from scaler.core import lead, progress
+from scaler.core.decide import WorkerClass, decide
 from scaler.core.fleet import Fleet, fleet_of
 from scaler.core.lead import Lead
 from scaler.core.observation import Observation, QueueReading, WorkerReport
 from scaler.core.policy import WorkerPolicy
 from scaler.core.progress import Progress
+from scaler.core.state import WorkerState
 
 T0 = 1_800_000_000.0
 
@@ -157,3 +159,23 @@ def test_a_pod_that_was_there_or_that_is_taken_back_measures_nothing() -> None:
     ordered = lead.ordered(Lead(), before=1, desired=3, seen=1, now=T0)
     back = lead.observe(ordered, desired=1, seen=1, now=T0 + 5)
     assert lead.observe(back, desired=3, seen=3, now=T0 + 9).measured == ()
+
+
+def test_workers_that_cant_be_heard_after_a_reconnect_are_neither_gone_nor_more() -> None:
+    """A restarted Redis gives its one worker 4 messages more; they wait, whoever was ordered meanwhile."""
+    subject = WorkerClass("p", "w", worker(serviceTime="30s", startupTime="10s"))
+    state, now = WorkerState(), T0
+
+    def play(seconds: int, heard: bool, ready: int, unacked: int) -> int:
+        nonlocal state, now
+        for _ in range(seconds):
+            now += 1
+            reading = QueueReading("q", ready, unacked, 0)
+            workers = (pod("one", now, active=4, processed=4),) if heard else ()
+            state, decision = decide(subject, state, Observation(now, (reading,), workers=workers), now)
+        assert decision.likely is not None
+        return round(decision.likely[1])
+
+    assert play(60, heard=True, ready=15, unacked=4) == 15
+    assert play(30, heard=False, ready=11, unacked=8) == 15
+    assert play(5, heard=True, ready=11, unacked=8) == 15

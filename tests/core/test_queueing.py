@@ -49,3 +49,12 @@ def test_nothing_needs_nothing_and_too_much_is_not_searched() -> None:
 
     assert size(0.0) == 0
     assert size(1e9) == math.ceil(1e9 / 0.85 / 200)
+
+
+def test_equal_tasks_wait_half_as_long_and_uneven_ones_longer() -> None:
+    """Allen and Cunneen: the decay of the tail is that of exponential tasks ÷ ((1 + cv²) ÷ 2)."""
+    late = {cv: queueing.late_share(4, 3.0, 18.0, 60.0, cv) for cv in (0.0, 1.0, 2.0)}
+    waits = queueing.wait_probability(4, 3.0)
+    assert late[1.0] == pytest.approx(waits * math.exp(-60 / 18))
+    assert late[0.0] == pytest.approx(waits * math.exp(-60 / 18 * 2))
+    assert late[2.0] == pytest.approx(waits * math.exp(-60 / 18 / 2.5))

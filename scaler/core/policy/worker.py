@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, Field, model_validator
 
-from scaler.core.policy.behavior import Behavior
+from scaler.core.policy.behavior import Behavior, Tolerance
 from scaler.core.policy.values import (
     Duration,
     Model,
@@ -71,6 +71,8 @@ class Objective(Model):
     """The share of tasks that start within `wait`."""
     utilization: Annotated[float, Field(gt=0, le=1)] = 0.85
     """The share of slots that may be busy in steady load; lower costs more pods and waits less."""
+    patience: Annotated[float, Field(ge=0, lt=1)] = 0.6
+    """The share of `wait` that a forecast may use up before pods are added; 0: as soon as the load asks."""
 
 
 class Replicas(Model):
@@ -158,6 +160,8 @@ class WorkerPolicy(Model):
     """Messages that a worker takes ahead per slot (Celery's worker_prefetch_multiplier)."""
     service_time: PositiveDuration
     """Prior of how long a task runs: used until enough has been measured."""
+    service_time_cv: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """How much that varies: standard deviation ÷ mean; 0: all alike, 1: as exponential ones."""
     startup_time: Duration = 45.0
     """Prior of the lead time: from deciding to the first task on the new pod."""
     objective: Objective = Objective()
@@ -168,6 +172,8 @@ class WorkerPolicy(Model):
     """CPU and memory targets that may add replicas."""
     behavior: Behavior = Behavior()
     """How fast replicas may change: the HPA's block, field for field."""
+    hpa_tolerance: Tolerance = 0.0
+    """The HPA's own deadband, where it can't be set to 0: steps are widened so that the HPA makes them."""
     limits: Limits = Limits()
     """Protection of each queue."""
     schedule: tuple[ScheduleWindow, ...] = ()

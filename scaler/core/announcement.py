@@ -1,0 +1,160 @@
+"""A coming spike that somebody declared: pods are there when it begins, because they are ordered before.
+
+No reaction beats a dump that is shorter than a pod's start. Whoever knows of one (an exam, a
+campaign) says when it comes and how big it is; the floor then rises early enough for the lead time
+and for the steps that the burst policy needs on the way.
+"""
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from scaler.core import behavior, queueing
+from scaler.core.behavior import History
+from scaler.core.policy import WorkerPolicy
+
+#: The HPA looks every 15 s, and decisions and pods aren't exact to the second.
+MARGIN_SECONDS = 30.0
+#: The same bound as for the replicas of a policy.
+MOST_REPLICAS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A declared spike: when, how much of it, who says so and why. It always ends.
+
+    Raises:
+        ValueError: it never ends or ends before it begins, says nothing about its size, or nobody
+            answers for it.
+    """
+
+    #: Seconds since the epoch.
+    begins: float
+    until: float
+    who: str
+    why: str
+    #: Replicas that are to be there from `begins` on.
+    min_replicas: int | None = None
+    #: Tasks per second that are expected on top of what comes anyway.
+    rate: float | None = None
+    #: Tasks that are expected at once at `begins`.
+    tasks: int | None = None
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.begins) or not math.isfinite(self.until) or self.until <= self.begins:
+            raise ValueError("an announcement needs a beginning and an end after it")
+        if not self.who.strip() or not self.why.strip():
+            raise ValueError("an announcement needs who announces it and why")
+        sizes = (self.min_replicas, self.rate, self.tasks)
+        if all(size is None for size in sizes):
+            raise ValueError("an announcement needs its size: replicas, tasks per second, or tasks at once")
+        if any(size is not None and not (math.isfinite(size) and size > 0) for size in sizes):
+            raise ValueError("the size of an announcement is a number above 0")
+        if self.min_replicas is not None and self.min_replicas > MOST_REPLICAS:
+            raise ValueError(f"an announcement may ask for {MOST_REPLICAS} replicas at most")
+
+    def __str__(self) -> str:
+        begin, end = (datetime.fromtimestamp(at, UTC) for at in (self.begins, self.until))
+        return (
+            f"announced by {self.who} from {begin:%Y-%m-%d %H:%M:%S} to {end:%Y-%m-%d %H:%M:%S} UTC:"
+            f" {self.why}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """Replicas that announcements ask for now, and the sum in words."""
+
+    replicas: float
+    formula: str
+
+
+def current(announcements: tuple[Announcement, ...], now: float) -> tuple[Announcement, ...]:
+    """Those that aren't over."""
+    return tuple(announcement for announcement in announcements if now < announcement.until)
+
+
+def floor(
+    worker: WorkerPolicy,
+    announcements: tuple[Announcement, ...],
+    *,
+    history: History,
+    pods: int,
+    load: float,
+    service_time: float,
+    lead_time: float,
+    now: float,
+) -> Floor | None:
+    """The highest floor of the announcements whose pods must be ordered by now; None without one.
+
+    Args:
+        worker: its slots, objective, bounds and burst policy.
+        announcements: those that aren't over.
+        history: of the limiter, for the steps that it still allows.
+        pods: replicas now.
+        load: busy slots that are needed anyway.
+        service_time: seconds that a task occupies a slot.
+        lead_time: seconds from deciding to a pod that works.
+        now: seconds since the epoch.
+    """
+    floors = []
+    for announcement in announcements:
+        wanted, words = _size(worker, announcement, load, service_time)
+        top = min(math.ceil(wanted - 1e-9), worker.replicas.max)
+        ahead = lead_time + MARGIN_SECONDS + _climb(worker, history, pods, top, now)
+        if announcement.begins - ahead <= now < announcement.until:
+            floors.append(Floor(wanted, f"{announcement}: {words}"))
+    return max(floors, key=lambda found: found.replicas, default=None)
+
+
+def _size(
+    worker: WorkerPolicy, announcement: Announcement, load: float, service_time: float
+) -> tuple[float, str]:
+    """Replicas that a spike needs, and the sum in words."""
+    objective, slots = worker.objective, worker.concurrency
+    sizes: list[tuple[float, str]] = []
+    if announcement.min_replicas is not None:
+        sizes.append((float(announcement.min_replicas), f"{announcement.min_replicas} replicas"))
+    if announcement.rate is not None:
+        busy = load + announcement.rate * service_time
+        pods = queueing.least_pods(
+            busy,
+            slots_per_pod=slots,
+            utilization=objective.utilization,
+            service_time=service_time,
+            wait=objective.wait,
+            level=objective.service_level,
+            most=worker.replicas.max,
+            cv=worker.service_time_cv,
+        )
+        words = f"{announcement.rate:g} tasks/s × {service_time:.4g} s + {load:.4g} busy slots: {pods} pods"
+        sizes.append((float(pods), words))
+    if announcement.tasks is not None:
+        pods_needed = (load + announcement.tasks * service_time / objective.wait) / slots
+        words = (
+            f"({announcement.tasks} tasks × {service_time:.4g} s ÷ {objective.wait:g} s"
+            f" + {load:.4g} busy slots)"
+            f" ÷ {slots} slots per pod = {pods_needed:.2f}"
+        )
+        sizes.append((pods_needed, words))
+    return max(sizes)
+
+
+def _climb(worker: WorkerPolicy, history: History, pods: int, wanted: int, now: float) -> float:
+    """Seconds until the burst policy has allowed so many pods."""
+    at, bounds = now, (worker.replicas.min, worker.replicas.max)
+    while pods < wanted:
+        step = behavior.limit(
+            history, worker.behavior, current=pods, recommendation=wanted, bounds=bounds, now=at
+        )
+        if step.desired > pods:
+            history = behavior.record(history, worker.behavior, pods, step.desired, at)
+            pods = step.desired
+            continue
+        after = behavior.next_step_at(
+            history, worker.behavior, current=pods, recommendation=wanted, bounds=bounds, now=at
+        )
+        if after is None:
+            break
+        at = after
+    return at - now
