@@ -7,6 +7,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMPS := .stamps
 PYTEST ?= $(BIN)/python -m pytest
+# Tests that compute, which run on all cores; the others have real brokers and the real clock for themselves.
+NO_CLOCK := $(addprefix tests/,core feasibility policy sim simulate)
 
 .PHONY: help demo test test-deep check bench bench-sizing seed-claims accuracy lint types proto proto-check format lock services clean
 
@@ -17,7 +19,8 @@ demo: $(STAMPS)/venv ## Play an email spike: embedded broker, real workers, a st
 	$(BIN)/celery-scaler demo
 
 test: $(STAMPS)/venv services ## Run all tests, on real RabbitMQ and Redis
-	$(PYTEST)
+	$(PYTEST) --numprocesses auto --dist worksteal $(NO_CLOCK)
+	$(PYTEST) $(NO_CLOCK:%=--ignore=%) --durations 15
 
 test-deep: $(STAMPS)/venv ## The core's properties with 10,000 examples each
 	HYPOTHESIS_PROFILE=deep $(PYTEST) tests/core --timeout 3600
@@ -27,7 +30,7 @@ check: lint types proto-check test ## All that CI runs
 bench: $(STAMPS)/venv ## Measure: calls per second, decisions per second (ratios within one run)
 	@for file in $(filter-out benchmarks/bench_sizing.py,$(wildcard benchmarks/bench_*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-bench-sizing: $(STAMPS)/venv ## Play every trace with every controller (5 min), write docs/sizing.md
+bench-sizing: $(STAMPS)/venv ## Play every trace with every controller (2 min), write docs/sizing.md
 	$(BIN)/python benchmarks/bench_sizing.py
 
 seed-claims: $(STAMPS)/venv ## Certify every claim of the ExamX spike guide, write docs/seed-claims.md

@@ -21,7 +21,7 @@ from scaler.core.observation import BrokerSample, Holds
 from scaler.sources.management import Listed, Statistics
 from scaler.sources.management_ticks import PERIOD, Ticks
 from scaler.sources.rabbitmq import RabbitMQSource
-from scaler.sources.rabbitmq_memory import RESET_TOLD, STREAK, Holding, QueueMemory
+from scaler.sources.rabbitmq_memory import PATIENCE, RESET_TOLD, STREAK, Holding, QueueMemory
 from scaler.testing import wait_until
 from scaler.testing.amqp import FakeManagement
 from scaler.testing.rabbitmq import Vhost
@@ -35,7 +35,12 @@ COLLECTED = 15.0
 
 
 async def seen(
-    source: RabbitMQSource, queue: str, found: Callable[[BrokerSample], bool], description: str
+    source: RabbitMQSource,
+    queue: str,
+    found: Callable[[BrokerSample], bool],
+    description: str,
+    *,
+    within: float = COLLECTED,
 ) -> BrokerSample:
     """The first sample of a queue that shows something."""
 
@@ -43,7 +48,7 @@ async def seen(
         sample = await source.sample([queue], time.time())
         return sample if found(sample) else None
 
-    sample = await wait_until(look, timeout=COLLECTED, description=description)
+    sample = await wait_until(look, timeout=within, description=description)
     assert sample is not None
     return sample
 
@@ -115,7 +120,8 @@ class TestCounters:
             holds = sample.queues[0].holds
             return holds is not None and holds.ended >= 20
 
-        sample = await seen(source, "email", held, "20 messages have been held")
+        # A span begins at a count that is sharp in time, which is waited for.
+        sample = await seen(source, "email", held, "20 messages have been held", within=PATIENCE + COLLECTED)
         working = False
         await worker
         holds = sample.queues[0].holds
