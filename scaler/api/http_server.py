@@ -11,6 +11,7 @@ from aiohttp import hdrs, web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from scaler.api.address import AddressError, parse_address
+from scaler.api.announcements import Announcements
 from scaler.api.metadata import shortened
 from scaler.api.readings import broker_documents
 from scaler.api.workers import all_workers, worker_document
@@ -20,7 +21,7 @@ from scaler.runtime.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-#: Bytes of a request's body; nothing here needs one.
+#: Bytes of a request's body.
 MOST_BODY_BYTES = 16 * 1024
 #: Seconds that a connection may idle or take over its first request. Prometheus comes every 15 to 60 s.
 IDLE_SECONDS = 75.0
@@ -33,7 +34,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class HttpServer:
     """Everyone else's door. Create, start and stop it in the event loop."""
 
-    def __init__(self, board: Board, metrics: Metrics, clock: Clock, address: str) -> None:
+    def __init__(
+        self,
+        board: Board,
+        metrics: Metrics,
+        clock: Clock,
+        address: str,
+        announcements: Announcements | None = None,
+    ) -> None:
         """`address` is host:port; port 0 takes a free one."""
         self._board = board
         self._clock = clock
@@ -47,6 +55,14 @@ class HttpServer:
             "/api/v1/workers/{workerClass}": self._worker,
             "/api/v1/brokers": self._brokers,
         }
+        self._changes: list[web.RouteDef] = []
+        if announcements is not None:
+            path = "/api/v1/announcements"
+            self._routes[path] = announcements.show
+            self._changes = [
+                web.post(path, announcements.declare),
+                web.delete(f"{path}/{{id}}", announcements.withdraw),
+            ]
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> int:
@@ -59,6 +75,7 @@ class HttpServer:
         app = web.Application(middlewares=[self._json_errors], client_max_size=MOST_BODY_BYTES)
         for path, handler in self._routes.items():
             app.router.add_get(path, handler)
+        app.router.add_routes(self._changes)
         app.on_response_prepare.append(_set_headers)
         runner = web.AppRunner(
             app, access_log=None, keepalive_timeout=IDLE_SECONDS, shutdown_timeout=STOP_SECONDS

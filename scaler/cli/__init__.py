@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from scaler import __version__
+from scaler.cli.announce import announce
 from scaler.cli.check import check
 from scaler.cli.demo import demo
 from scaler.cli.explain import explain
@@ -43,7 +44,7 @@ def _root(
     del version  # handled by its callback
 
 
-for command in (serve, check, explain, simulate, record, demo):
+for command in (serve, check, explain, announce, simulate, record, demo):
     app.command()(command)
 
 

@@ -12,6 +12,8 @@ import structlog
 import typer
 
 from scaler.api.address import AddressError
+from scaler.api.announcements import Announcements
+from scaler.api.bearer import Bearer
 from scaler.api.grpc_server import GrpcServer
 from scaler.api.http_server import HttpServer
 from scaler.core.policy import ScalingPolicy
@@ -42,6 +44,7 @@ class Settings:
     drain: float
     grace: float
     record: Path | None
+    token_file: Path | None
 
     def load(self) -> Mapping[str, ScalingPolicy]:
         """Read the policies anew.
@@ -93,6 +96,13 @@ def serve(
             help="Folder for what was observed and decided, 100 MB at most; for `simulate --replay`.",
         ),
     ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="SCALER_TOKEN_FILE",
+            help="File with the token for changes over HTTP (`announce`); without one they are refused.",
+        ),
+    ] = None,
     log_level: Annotated[
         str, typer.Option(envvar="SCALER_LOG_LEVEL", help="debug, info, warning or error.")
     ] = "info",
@@ -102,7 +112,7 @@ def serve(
         _fail(f"unknown log level {log_level!r}; write debug, info, warning or error")
     configure_logging(level=log_level)
     settings = Settings(
-        policies, environment or None, grpc_address, http_address, interval, drain, grace, record
+        policies, environment or None, grpc_address, http_address, interval, drain, grace, record, token_file
     )
     flight = None
     try:
@@ -165,7 +175,8 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
 
     grpc_server = GrpcServer(board, metrics, clock, settings.grpc_address)
-    http_server = HttpServer(board, metrics, clock, settings.http_address)
+    announcements = Announcements(engine, board, clock, Bearer(settings.token_file))
+    http_server = HttpServer(board, metrics, clock, settings.http_address, announcements)
     loops = [
         asyncio.create_task(engine.run(), name="engine"),
         asyncio.create_task(

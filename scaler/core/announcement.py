@@ -5,8 +5,10 @@ campaign) says when it comes and how big it is; the floor then rises early enoug
 and for the steps that the burst policy needs on the way.
 """
 
+import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 
 from scaler.core import behavior, queueing
@@ -53,6 +55,11 @@ class Announcement:
         if self.min_replicas is not None and self.min_replicas > MOST_REPLICAS:
             raise ValueError(f"an announcement may ask for {MOST_REPLICAS} replicas at most")
 
+    @property
+    def id(self) -> str:
+        """The same for the same content, so that declaring it twice is declaring it once."""
+        return hashlib.blake2b(repr(astuple(self)).encode(), digest_size=6).hexdigest()
+
     def __str__(self) -> str:
         begin, end = (datetime.fromtimestamp(at, UTC) for at in (self.begins, self.until))
         return (
@@ -63,10 +70,12 @@ class Announcement:
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """Replicas that announcements ask for now, and the sum in words."""
+    """Replicas that an announcement asks for, the sum in words, and when they must be ordered."""
 
     replicas: float
     formula: str
+    #: Seconds before the beginning: the lead time, a margin, and the steps of the burst policy.
+    ahead: float
 
 
 def current(announcements: tuple[Announcement, ...], now: float) -> tuple[Announcement, ...]:
@@ -74,9 +83,9 @@ def current(announcements: tuple[Announcement, ...], now: float) -> tuple[Announ
     return tuple(announcement for announcement in announcements if now < announcement.until)
 
 
-def floor(
+def plan(
     worker: WorkerPolicy,
-    announcements: tuple[Announcement, ...],
+    announcement: Announcement,
     *,
     history: History,
     pods: int,
@@ -84,12 +93,12 @@ def floor(
     service_time: float,
     lead_time: float,
     now: float,
-) -> Floor | None:
-    """The highest floor of the announcements whose pods must be ordered by now; None without one.
+) -> Floor:
+    """What an announcement asks for, as things stand.
 
     Args:
         worker: its slots, objective, bounds and burst policy.
-        announcements: those that aren't over.
+        announcement: one that isn't over.
         history: of the limiter, for the steps that it still allows.
         pods: replicas now.
         load: busy slots that are needed anyway.
@@ -97,14 +106,16 @@ def floor(
         lead_time: seconds from deciding to a pod that works.
         now: seconds since the epoch.
     """
-    floors = []
-    for announcement in announcements:
-        wanted, words = _size(worker, announcement, load, service_time)
-        top = min(math.ceil(wanted - 1e-9), worker.replicas.max)
-        ahead = lead_time + MARGIN_SECONDS + _climb(worker, history, pods, top, now)
-        if announcement.begins - ahead <= now < announcement.until:
-            floors.append(Floor(wanted, f"{announcement}: {words}"))
-    return max(floors, key=lambda found: found.replicas, default=None)
+    wanted, words = _size(worker, announcement, load, service_time)
+    top = min(math.ceil(wanted - 1e-9), worker.replicas.max)
+    ahead = lead_time + MARGIN_SECONDS + _climb(worker, history, pods, top, now)
+    return Floor(wanted, f"{announcement}: {words}", ahead)
+
+
+def floor(plans: Iterable[tuple[Announcement, Floor]], now: float) -> Floor | None:
+    """The highest of the floors whose pods must be ordered by now; None without one."""
+    due = [plan for told, plan in plans if told.begins - plan.ahead <= now < told.until]
+    return max(due, key=lambda found: found.replicas, default=None)
 
 
 def _size(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from scaler.core import behavior
 from scaler.core.observation import Observation
 from scaler.core.policy import WorkerPolicy
-from scaler.core.quality import BLIND_SECONDS, FRESH_SECONDS, Assessment
+from scaler.core.quality import BLIND_SECONDS, Assessment
 from scaler.core.state import WorkerState
 
 
@@ -22,7 +22,7 @@ def steady_time(state: WorkerState, now: float, worker: WorkerPolicy) -> tuple[f
     window = worker.behavior.scale_down.stabilization_window_seconds
     if state.decided_at > now + BLIND_SECONDS:
         reason = "the saved state comes from a clock that is ahead"
-        kept = WorkerState(desired=state.desired, active=state.active, override=state.override)
+        kept = replace(state.orders, desired=state.desired, active=state.active)
         return now, kept.forbid_down(now + window, reason)
     if now - state.decided_at > BLIND_SECONDS:
         gap = now - state.decided_at
@@ -59,7 +59,7 @@ def note_quality(
     window = worker.behavior.scale_down.stabilization_window_seconds
     if assessment.quality == "fresh":
         dark = (observation.sampled_at or 0.0) - (state.sampled_at or now)
-        if state.was_blind or dark > FRESH_SECONDS:
+        if state.was_blind or dark > BLIND_SECONDS:
             until, because = now + window, "one window after a time without good readings"
             state = replace(state, was_blind=False).forbid_down(until, because)
     for name in assessment.vanished:

@@ -271,16 +271,23 @@ def _floor(worker: WorkerPolicy, load: Load, now: float) -> Term:
         reason = f" ({window.reason})" if window.reason else ""
         words = f"schedule {window.cron!r} {window.timezone}{reason}: {window.min_replicas}"
         floors.append((float(window.min_replicas), words))
-    announced = announcement.floor(
-        worker,
-        load.announcements,
-        history=load.history,
-        pods=load.pods,
-        load=offered(load),
-        service_time=load.service_time,
-        lead_time=load.lead_time,
-        now=now,
-    )
+    plans = [
+        (
+            told,
+            announcement.plan(
+                worker,
+                told,
+                history=load.history,
+                pods=load.pods,
+                load=offered(load),
+                service_time=load.service_time,
+                lead_time=load.lead_time,
+                now=now,
+            ),
+        )
+        for told in load.announcements
+    ]
+    announced = announcement.floor(plans, now)
     if announced is not None:
         floors.append((announced.replicas, announced.formula))
     return Term("floor", *max(floors, key=lambda found: found[0]))

@@ -77,6 +77,11 @@ class WorkerState:
             raise StateError(f"saved state is of version {version}, not {VERSION}")
         return state
 
+    @property
+    def orders(self) -> "WorkerState":
+        """What people have said, and nothing else: it outlives a memory that has to be dropped."""
+        return WorkerState(override=self.override, announcements=self.announcements)
+
     def forbid_down(self, until: float, because: str) -> Self:
         """The state with scale-down forbidden until a moment; a later moment already set stays."""
         if until <= self.no_down_until:

@@ -22,7 +22,7 @@ from scaler.runtime.metrics import Metrics
 from scaler.runtime.recorder import FlightRecorder
 from scaler.runtime.recording import Recorder
 from scaler.runtime.sampling import Sampler, observe, wanted_queues
-from scaler.runtime.store import StateStore
+from scaler.runtime.store import StateStore, StoreError
 from scaler.sources.base import EventReceiver, QueueSource
 
 log = structlog.get_logger(__name__)
@@ -181,7 +181,8 @@ class Engine:
                 Exception
             ):  # one class's fault must not stop the others; its decision ages and KEDA is told
                 log.exception("deciding failed", policy=key[0], worker_class=key[1])
-                self._states.pop(key, None)  # a state that can't be decided from must not come back
+                # A state that can't be decided from must not come back; what people ordered stays.
+                self._states[key] = self._states.get(key, WorkerState()).orders
                 continue
             self._states[key], self._decisions[key] = state, decision
             self._recorder.record(subject.worker, observation, decision)
@@ -198,6 +199,22 @@ class Engine:
             for key, subject in self._subjects.items()
             if self._broker_of(key) == broker
         ]
+
+    @property
+    def states(self) -> Mapping[Key, WorkerState]:
+        """The memory of every class that has one."""
+        return self._states
+
+    async def change(self, key: Key, how: Callable[[WorkerState], WorkerState]) -> None:
+        """Change the memory of a class between two decisions, and save it.
+
+        Raises:
+            StoreError: its saved state isn't known yet, and must not be overwritten.
+        """
+        if key in self._unloaded:
+            raise StoreError(f"the saved state of {key[1]} can't be read yet; try again in a minute")
+        self._states[key] = how(self._states.get(key, WorkerState()))
+        await self._store.save({key: self._states[key]})
 
     def sampler_of(self, key: Key) -> Sampler:
         """The sampler of the broker that holds a class's queues."""

@@ -1,0 +1,83 @@
+"""Requests of the commands to a running service."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.error import HTTPError, URLError
+from urllib.request import ProxyHandler, Request, build_opener
+
+import typer
+
+#: Seconds for the service to answer; it answers from memory.
+TIMEOUT_SECONDS = 5.0
+#: Bytes that are read of an answer: a thousand classes are about 2 MB.
+MOST_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A running service as a command asks it; whatever goes wrong ends the command with status 2."""
+
+    command: str
+    address: str
+
+    def ask(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        body: Mapping[str, Any] | None = None,
+        token_file: Path | None = None,
+    ) -> Any:  # noqa: ANN401 - JSON
+        """The answer to a request; `path` begins with a slash."""
+        base = self.address if "://" in self.address else f"http://{self.address}"
+        if not base.startswith(("http://", "https://")):
+            self.fail(f"bad address {self.address!r}; write http://host:port")
+        request = Request(f"{base.rstrip('/')}{path}", method=method)  # noqa: S310 - checked above
+        if body is not None:
+            request.data = json.dumps(body).encode()
+            request.add_header("Content-Type", "application/json")
+        if token_file is not None:
+            request.add_header("Authorization", f"Bearer {self._token(token_file)}")
+        # No proxy: the service is on this machine (kubectl port-forward) or in this cluster.
+        opener = build_opener(ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=TIMEOUT_SECONDS) as response:
+                return json.loads(response.read(MOST_BYTES))
+        except HTTPError as error:
+            with error:
+                self.fail(f"{_reason(error)} (asked {self.address})")
+        except URLError as error:
+            self.fail(
+                f"can't reach {self.address}: {error.reason}; is the service running, and is --address right?"
+            )
+        except (OSError, HTTPException, ValueError) as error:
+            self.fail(f"no usable answer from {self.address}: {str(error) or type(error).__name__}")
+
+    def fail(self, message: str) -> NoReturn:
+        """Say what is wrong and end."""
+        typer.echo(f"celery-scaler {self.command}: {message}", err=True)
+        raise typer.Exit(2)
+
+    def stranger(self) -> NoReturn:
+        """Something else listens there."""
+        self.fail(f"{self.address} answers, but not as a celery-scaler does")
+
+    def _token(self, path: Path) -> str:
+        try:
+            token = path.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            self.fail(f"can't read the token file {path}: {getattr(error, 'strerror', None) or error}")
+        if not token.isascii() or not token.isprintable() or not token:
+            self.fail(f"{path} holds no token: one line of printable ASCII")
+        return token
+
+
+def _reason(error: HTTPError) -> str:
+    try:
+        return str(json.loads(error.read(MOST_BYTES))["error"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"the service answered {error.code} {error.reason}"
