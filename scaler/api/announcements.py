@@ -1,5 +1,6 @@
 """Declaring a coming spike over HTTP: who, when, how big; and what comes of it."""
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -181,6 +182,12 @@ def outlook(
         warnings.append(
             f"asks for {found.replicas:.2f} pods, replicas.max is {worker.replicas.max}: raise it, or spread"
             " the tasks"
+        )
+    limit, pods = worker.limits.max_length, min(math.ceil(found.replicas), worker.replicas.max)
+    if told.tasks is not None and limit is not None and told.tasks > limit + pods * worker.concurrency:
+        warnings.append(
+            f"{told.tasks} tasks at once are more than {limit} (maxLength) that may wait and"
+            f" {pods * worker.concurrency} that start: spread them"
         )
     late = now - (told.begins - found.ahead)
     if late > 0 and now < told.begins:

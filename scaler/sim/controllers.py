@@ -6,9 +6,10 @@ only in what they measure. This scaler paces itself, and its HPA is wide open.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+from scaler.core.announcement import Announcement
 from scaler.core.decide import WorkerClass, decide
 from scaler.core.decision import Decision
 from scaler.core.policy import Behavior
@@ -73,24 +74,38 @@ class Scaler:
         self.behavior: Behavior | None = WIDE_OPEN
         self.tolerance: float | None = TOLERANCE if deadband else None
         if deadband:
-            rules = worker.behavior
-            banded = rules.model_copy(
-                update={
-                    "scale_up": rules.scale_up.model_copy(update={"tolerance": TOLERANCE}),
-                    "scale_down": rules.scale_down.model_copy(update={"tolerance": TOLERANCE}),
-                }
-            )
-            worker = worker.model_copy(update={"behavior": banded})
+            worker = worker.model_copy(update={"hpa_tolerance": TOLERANCE})
         self.subject = WorkerClass(subject.policy, subject.name, worker)
         self.state = WorkerState()
         self.decision: Decision | None = None
+        self._told = 0
 
     def tick(self, meter: Meter, fleet: int, spec: int) -> None:
         """Decide. Without history it adopts what runs, as after a restart; here it knows its replicas."""
         if self.decision is None:
             self.state = WorkerState(desired=spec, decided_at=EPOCH + meter.world.now)
         now = EPOCH + meter.world.now
+        self._hear(meter)
         self.state, self.decision = decide(self.subject, self.state, meter.observe(fleet), now)
+
+    def _hear(self, meter: Meter) -> None:
+        """Take in what is declared by now, as the service does over HTTP."""
+        declared = sorted(meter.world.spec.announcements, key=lambda told: told.at - told.ahead)
+        for told in declared[self._told :]:
+            if told.at - told.ahead > meter.world.now:
+                break
+            begins = EPOCH + told.at
+            announcement = Announcement(
+                begins,
+                begins + told.duration,
+                "the trace",
+                "declared spike",
+                min_replicas=told.replicas,
+                rate=told.rate,
+                tasks=told.tasks,
+            )
+            self._told += 1
+            self.state = replace(self.state, announcements=(*self.state.announcements, announcement))
 
     def metric(self, meter: Meter, fleet: int) -> Metric | None:  # noqa: ARG002 - as the protocol has it
         """The decision, or nothing while blind (KEDA is told UNAVAILABLE)."""

@@ -128,6 +128,29 @@ class PriorityShare(Model):
     """The part of the tasks."""
 
 
+class Announced(Model):
+    """A spike that somebody declares to this scaler beforehand; the peers know of none."""
+
+    at: Duration
+    """When it begins, from the trace's start."""
+    duration: PositiveDuration
+    """How long its pods are needed."""
+    ahead: Duration = 0.0
+    """How long before `at` it is declared."""
+    replicas: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """So many pods."""
+    rate: Annotated[float, Field(gt=0, le=100_000)] | None = None
+    """So many tasks per second besides the usual ones."""
+    tasks: Count | None = None
+    """So many tasks at once."""
+
+    @model_validator(mode="after")
+    def _sized(self) -> Self:
+        if self.replicas is None and self.rate is None and self.tasks is None:
+            refuse([fault("size", "an announcement needs its size; write tasks: 10000", ("at",))])
+        return self
+
+
 class Readings(Model):
     """What the broker and the workers show."""
 
@@ -197,6 +220,8 @@ class TraceSpec(Model):
     """Left out: the policy's."""
     faults: tuple[Fault, ...] = ()
     """What goes wrong."""
+    announcements: tuple[Announced, ...] = ()
+    """Spikes that are declared beforehand."""
     poison: Poison | None = None
     """Tasks that hang."""
     failures: Failures | None = None

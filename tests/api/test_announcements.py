@@ -19,6 +19,7 @@ from scaler.api.bearer import Bearer
 from scaler.api.http_server import HttpServer
 from scaler.cli.announce import announce
 from scaler.core.decision import Decision
+from scaler.core.policy.worker import Limits
 from scaler.runtime.board import Board
 from scaler.runtime.engine import Engine
 from scaler.runtime.metrics import Metrics
@@ -174,6 +175,18 @@ async def test_what_cant_come_true_is_taken_and_said(office: Office) -> None:
     assert told["warnings"] == [
         "asks for 30.00 pods, replicas.max is 5: raise it, or spread the tasks",
         "75 s are needed to have all pods working, it begins in 60 s",
+    ]
+
+
+async def test_a_dump_that_no_queue_holds_is_said_to_be_one(office: Office, stage: Any) -> None:
+    policy = stage.policies["examx"]
+    worker = policy.spec.workers["io"].model_copy(update={"limits": Limits(max_length=50)})
+    spec = policy.spec.model_copy(update={"workers": {"io": worker}})
+    await office.engine.apply({"examx": policy.model_copy(update={"spec": spec})})
+    office.engine.tick()
+    _, told = await office.ask("POST", body=SPIKE)
+    assert told["warnings"] == [
+        "90 tasks at once are more than 50 (maxLength) that may wait and 30 that start: spread them"
     ]
 
 

@@ -279,3 +279,38 @@ def test_a_trace_that_is_too_large_is_refused(
 
     with pytest.raises(TraceTooLargeError, match=words):
         simulate(make_trace(**spec), make_class(), CONTROLLERS["static"])
+
+
+def test_a_dump_that_no_reaction_beats_is_lost_only_where_it_was_not_announced(
+    examx: Examx, traces: Path
+) -> None:
+    """10,000 tasks within 20 s, and 45 s until a pod has started."""
+    surprise, announced = (
+        simulate(load_trace(path), examx("io"), CONTROLLERS["scaler"])
+        for path in (traces / "a3.yaml", traces / "fixed" / "a3-announced.yaml")
+    )
+    assert surprise.rejected > 2000
+    assert (announced.rejected, announced.waits.late) == (0, 0)
+
+
+def test_an_announcement_is_known_from_when_it_is_declared(
+    make_trace: MakeTrace, make_class: MakeClass
+) -> None:
+    def first_step(ahead: str) -> float:
+        told = {"at": "10m", "duration": "2m", "ahead": ahead, "replicas": 4}
+        trace = make_trace(arrivals=[{"at": "0s", "rate": 0.01}], announcements=[told], startupTime="45s")
+        return simulate(trace, make_class(), CONTROLLERS["scaler"]).steps[0].t
+
+    assert first_step("9m") == 600 - 45 - 30
+    assert first_step("20s") == 580
+
+
+def test_behind_a_deadband_the_books_agree(make_trace: MakeTrace, make_class: MakeClass) -> None:
+    """The HPA carries out every step that is decided, although it ignores changes of 10 % and less."""
+    ramp = [{"at": "0s", "rate": 8}, {"at": "1m", "rate": 8, "to": 30, "until": "40m"}]
+    trace = make_trace(arrivals=ramp, duration="60m", serviceTime=[{"mean": "5s"}], pods={"start": 10})
+    report = simulate(trace, make_class(replicas={"min": 1, "max": 60}), CONTROLLERS["scaler-mode-c"])
+    ups = [step for step in report.steps if step.desired > step.before >= 10]
+    assert ups
+    assert all(step.desired > 1.1 * step.before for step in ups)
+    assert report.points[-1].desired == report.points[-1].spec
