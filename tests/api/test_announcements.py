@@ -158,7 +158,7 @@ async def test_a_class_whose_memory_is_unknown_takes_none(office: Office, stage:
     async def load(key: object) -> None:
         raise StoreError("the state store can't be read (TimeoutError)")
 
-    office.store.load = load  # type: ignore[method-assign,assignment]
+    office.store.load = load  # type: ignore[method-assign]
     stage.load(examx={"io": (1, 5), "cpu": (1, 5)})
     await office.engine.apply(stage.policies)
     office.engine.tick()
