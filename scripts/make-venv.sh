@@ -19,5 +19,8 @@ if ! "$python" -c 'import ensurepip' 2>/dev/null; then
 fi
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 echo "installing the locked dependencies into $venv (about half a minute)"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+# --no-deps: the lock is complete (pip check below), and pip would otherwise look for the newest coverage[toml]
+# beside the pinned coverage and refuse it for its missing hash.
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.lock
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+"$venv/bin/python" -m pip check --quiet --disable-pip-version-check
