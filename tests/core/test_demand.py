@@ -1,0 +1,136 @@
+"""The terms one by one: what each asks for, and which doubts cut it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from scaler.core.arrivals import Rate
+from scaler.core.backlog import Backlog
+from scaler.core.decide import WorkerClass, decide
+from scaler.core.decision import Decision, Term
+from scaler.core.demand import Load, terms
+from scaler.core.observation import Observation, QueueReading
+from scaler.core.state import WorkerState
+
+Build = Callable[..., WorkerClass]
+T0 = 1_800_000_000.0
+
+
+def load(**changes: Any) -> Load:
+    """Two working pods of io, nothing arrives and nothing waits."""
+    backlog = changes.pop("backlog", None) or Backlog(0, (0, 0), (0, 0), (0, 0), busy=0.0)
+    fields: dict[str, Any] = {
+        "backlog": backlog,
+        "rate": Rate(0.0, "last 5 min"),
+        "fast_rate": 0.0,
+        "queues": (),
+        "pods": 2,
+        "service_time": 1.5,
+        "lead_time": 45.0,
+    }
+    return Load(**fields | changes)
+
+
+def waiting(ready: int, running: int) -> Backlog:
+    return Backlog(ready, (0, 0), (running, running), (0, 0), busy=float(running))
+
+
+def term(subject: WorkerClass, name: str, given: Load) -> Term:
+    return next(found for found in terms(subject.worker, given, T0) if found.name == name)
+
+
+def test_six_seconds_of_more_than_all_pods_can_do_ask_for_all_of_them(io_class: Build) -> None:
+    """5 pods do 667 mails/s; 900/s would leave 2 pods 600 s behind within the lead time."""
+    found = term(io_class(), "surge", load(surge_rate=900.0, backlog=waiting(5400, 400)))
+    assert found.replicas == 5.0
+    assert "900 tasks/s in the last 6 s, 5 pods can do 666.7" in found.formula
+
+
+def test_a_flow_that_all_pods_can_do_is_left_to_the_slower_terms(io_class: Build) -> None:
+    assert term(io_class(), "surge", load(surge_rate=600.0, backlog=waiting(3600, 400))).replicas is None
+
+
+def test_a_surge_that_the_objective_can_bear_asks_for_nothing(io_class: Build) -> None:
+    patient = io_class(objective={"wait": "30m"})
+    found = term(patient, "surge", load(surge_rate=700.0, backlog=waiting(4200, 400)))
+    assert found.replicas is None
+    assert "keep waits below 1080 s" in found.formula
+
+
+def test_a_rate_that_leaves_no_queue_is_cut_to_what_the_slots_take(io_class: Build) -> None:
+    """400 slots take 267/s; 900/s would have left thousands waiting."""
+    steady = term(io_class(), "steady", load(rate=Rate(900.0, "last 30 s, rising"), backlog=waiting(0, 400)))
+    assert "cut to what 0 waiting tasks show" in steady.formula
+    assert "266.7 tasks/s" in steady.formula
+    believed = term(
+        io_class(), "steady", load(rate=Rate(900.0, "last 30 s, rising"), backlog=waiting(9000, 400))
+    )
+    assert "900 tasks/s" in believed.formula
+
+
+def test_while_nothing_is_read_publishers_hold_back_what_arrives(io_class: Build) -> None:
+    """100/s for 20 s that weren't seen, and for the 40 s that are expected to follow: 6,000."""
+    dark = load(rate=Rate(100.0, "last 5 min"), unseen=20.0, backlog=waiting(0, 150))
+    drain = term(io_class(), "drain", dark)
+    assert "6000 of it expected from 20 s without a reading" in drain.formula
+    assert (drain.replicas or 0) > (term(io_class(), "drain", replace(dark, unseen=0.0)).replicas or 0)
+
+
+class Story:
+    """Plays readings second by second."""
+
+    def __init__(self, subject: WorkerClass) -> None:
+        self.subject, self.state, self.now = subject, WorkerState(), T0
+
+    def play(self, seconds: int, ready: int, unacked: int, pods: int | None = None) -> Decision:
+        for _ in range(seconds):
+            self.now += 1
+            reading = QueueReading("email", ready, unacked, 0, consumers=pods)
+            self.state, decision = decide(
+                self.subject, self.state, Observation(self.now, (reading,)), self.now
+            )
+        return decision
+
+    def dark(self, seconds: int) -> Decision:
+        for _ in range(seconds):
+            self.now += 1
+            self.state, decision = decide(self.subject, self.state, Observation(None, error="gone"), self.now)
+        return decision
+
+
+def test_no_pod_is_taken_from_what_runs(io_class: Build) -> None:
+    """Four pods are full of tasks that hang on one slow host; the rate says that one pod would do."""
+    rules = {
+        "stabilizationWindowSeconds": 0,
+        "policies": [{"type": "Pods", "value": 10, "periodSeconds": 60}],
+    }
+    story = Story(io_class(serviceTime="1.5s", behavior={"scaleDown": rules}))
+    story.state = WorkerState(desired=4, decided_at=T0)
+    busy = story.play(900, ready=0, unacked=800, pods=4)
+    assert busy.desired == 4
+    free = story.play(600, ready=0, unacked=120, pods=4)
+    assert (free.desired, free.limit) == (1, "none")
+    story.state = replace(story.state, desired=4)
+    half = story.play(1, ready=0, unacked=500, pods=4)
+    assert (half.desired, half.limit) == (3, "running")
+    assert "fills 3 pods" in half.limit_detail
+
+
+def test_less_than_a_minute_in_the_dark_costs_no_window_and_more_does(io_class: Build) -> None:
+    rules = {
+        "stabilizationWindowSeconds": 300,
+        "policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}],
+    }
+
+    def steps_down_after(dark: int) -> int:
+        story = Story(io_class(behavior={"scaleDown": rules}))
+        # Without history it adopts the 2 pods that listen, for one window at least.
+        story.play(299 - dark, ready=0, unacked=0, pods=2)
+        story.dark(dark)
+        for second in range(1000):
+            if story.play(1, ready=0, unacked=0, pods=2).desired == 1:
+                return second
+        raise AssertionError("it never steps down")
+
+    assert steps_down_after(50) <= 5
+    assert 300 <= steps_down_after(70) <= 305
