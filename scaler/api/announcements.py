@@ -1,8 +1,9 @@
 """Declaring a coming spike over HTTP: who, when, how big; and what comes of it."""
 
+import hashlib
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import astuple, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from pydantic import AfterValidator, AwareDatetime, Field, ValidationError
 
 from scaler.api.bearer import Bearer
 from scaler.api.metadata import shortened
-from scaler.core import announcement
+from scaler.core import announcement, arrivals
 from scaler.core.announcement import Announcement
 from scaler.core.policy.values import Model
 from scaler.core.state import WorkerState
@@ -29,7 +30,17 @@ MOST_ANNOUNCEMENTS = 50
 MOST_LETTERS = 200
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Words = Annotated[str, Field(max_length=MOST_LETTERS), AfterValidator(lambda text: " ".join(text.split()))]
+
+
+def _words(text: str) -> str:
+    """One line that a terminal can show."""
+    text = " ".join(text.split())
+    if not text.isprintable():
+        raise ValueError("it holds characters that can't be printed")
+    return text
+
+
+Words = Annotated[str, Field(max_length=MOST_LETTERS), AfterValidator(_words)]
 
 
 class Declared(Model):
@@ -80,6 +91,7 @@ class Announcements:
         found = [
             (told, key)
             for key, state in self._engine.states.items()
+            if _loaded(self._board.snapshot, key)
             for told in announcement.current(state.announcements, now)
         ]
         found.sort(key=lambda pair: (pair[0].begins, pair[1]))
@@ -108,7 +120,8 @@ class Announcements:
 
     async def _change(self, key: Key, told: Announcement, now: float) -> web.Response:
         held = announcement.current(self._engine.states.get(key, WorkerState()).announcements, now)
-        known = any(other.id == told.id for other in held)
+        known = told in held
+        document = self._document(key, told, now)
         if not known and len(held) >= MOST_ANNOUNCEMENTS:
             return _error(409, f"{key[1]} has {len(held)} announcements already; withdraw one")
         if not known:
@@ -118,8 +131,10 @@ class Announcements:
                 )
             except StoreError as error:
                 return _error(503, str(error))
-            log.info("announced", policy=key[0], worker_class=key[1], id=told.id, what=str(told))
-        return web.json_response(self._document(key, told, now), status=200 if known else 201)
+            except UnknownClassError as error:
+                return _error(404, str(error))
+            log.info("announced", policy=key[0], worker_class=key[1], id=document["id"], what=str(told))
+        return web.json_response(document, status=200 if known else 201)
 
     async def withdraw(self, request: web.Request) -> web.Response:
         """Forget one; the pods that it brought go by the policy's scale-down rules."""
@@ -131,22 +146,24 @@ class Announcements:
             (
                 key
                 for key, state in self._engine.states.items()
-                if any(told.id == wanted for told in state.announcements)
+                if any(identity(key, told) == wanted for told in state.announcements)
             ),
             None,
         )
         if key is None:
             return _error(404, f"no announcement {shortened(wanted)!r}; GET /api/v1/announcements lists them")
         try:
-            await self._engine.change(key, lambda state: _without(state, wanted))
+            await self._engine.change(key, lambda state: _without(key, state, wanted))
         except StoreError as error:
             return _error(503, str(error))
+        except UnknownClassError as error:
+            return _error(404, str(error))
         log.info("announcement withdrawn", policy=key[0], worker_class=key[1], id=wanted)
         return web.json_response({"withdrawn": wanted})
 
     def _document(self, key: Key, told: Announcement, now: float) -> dict[str, Any]:
         document: dict[str, Any] = {
-            "id": told.id,
+            "id": identity(key, told),
             "policy": key[0],
             "workerClass": key[1],
             "begins": _written(told.begins),
@@ -166,14 +183,16 @@ def outlook(
     """What an announcement comes to as things stand: pods, when they are ordered, what is wrong with it."""
     worker = snapshot.policies[key[0]].spec.workers[key[1]]
     decision, state = snapshot.decisions.get(key), states.get(key, WorkerState())
+    # A blind decision tells no times.
+    service_time = (decision.service_time if decision else 0.0) or worker.service_time
+    waiting = decision.backlog[1] if decision and decision.backlog else 0
     found = announcement.plan(
         worker,
         told,
         history=state.history,
         pods=worker.replicas.min if state.desired is None else state.desired,
-        load=0.0,
-        # A blind decision tells no times.
-        service_time=(decision.service_time if decision else 0.0) or worker.service_time,
+        load=arrivals.rate(state.arrivals, float(waiting), service_time).value * service_time,
+        service_time=service_time,
         lead_time=(decision.lead_time if decision else 0.0) or worker.startup_time,
         now=now,
     )
@@ -202,8 +221,19 @@ def outlook(
     }
 
 
-def _without(state: WorkerState, wanted: str) -> WorkerState:
-    return replace(state, announcements=tuple(told for told in state.announcements if told.id != wanted))
+def identity(key: Key, told: Announcement) -> str:
+    """The same for the same content and class, so that declaring it twice is declaring it once."""
+    return hashlib.blake2b(repr((key, astuple(told))).encode(), digest_size=6).hexdigest()
+
+
+def _loaded(snapshot: Snapshot, key: Key) -> bool:
+    policy = snapshot.policies.get(key[0])
+    return policy is not None and key[1] in policy.spec.workers
+
+
+def _without(key: Key, state: WorkerState, wanted: str) -> WorkerState:
+    left = tuple(told for told in state.announcements if identity(key, told) != wanted)
+    return replace(state, announcements=left)
 
 
 def _written(at: float) -> str:

@@ -34,7 +34,9 @@ class Bearer:
                 503, f"the token in the service's file is shorter than {LEAST_TOKEN_LENGTH} characters"
             )
         kind, _, given = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-        if kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode()):
+        if kind.lower() == "bearer" and hmac.compare_digest(
+            given.strip().encode(errors="surrogateescape"), token.encode()
+        ):
             return None
         return _no(401, "a valid token is needed: Authorization: Bearer …")
 

@@ -65,7 +65,10 @@ def announce(
             "\n\n".join(_lines(service, told) for told in _listed(service, answer)) or "nothing is announced"
         )
     else:
-        start, end = _span(service, begins, lasts)
+        try:
+            start, end = _span(service, begins, lasts)
+        except OverflowError:
+            service.fail("--begins and --for are beyond the calendar; write a moment before 2100")
         declared = {
             "workerClass": worker_class,
             "policy": policy,

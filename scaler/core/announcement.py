@@ -5,10 +5,9 @@ campaign) says when it comes and how big it is; the floor then rises early enoug
 and for the steps that the burst policy needs on the way.
 """
 
-import hashlib
 import math
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from scaler.core import behavior, queueing
@@ -19,6 +18,13 @@ from scaler.core.policy import WorkerPolicy
 MARGIN_SECONDS = 30.0
 #: The same bound as for the replicas of a policy.
 MOST_REPLICAS = 10_000
+#: The bounds of traces: a slip of the finger must not become a number that nothing can compute with.
+MOST_RATE = 100_000.0
+MOST_TASKS = 5_000_000
+#: From 1970 to 2100, in seconds since the epoch, a day off each end for the time zones.
+EARLIEST, LATEST = 86_400.0, 4_102_358_400.0
+#: Steps of the burst policy that are played to see how long a climb takes; the rest goes on as fast.
+MOST_STEPS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +49,22 @@ class Announcement:
     tasks: int | None = None
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.begins) or not math.isfinite(self.until) or self.until <= self.begins:
+        if not self.begins < self.until:
             raise ValueError("an announcement needs a beginning and an end after it")
+        if not EARLIEST <= self.begins <= LATEST or not self.until <= LATEST:
+            raise ValueError("an announcement begins after 1970 and ends before 2100")
         if not self.who.strip() or not self.why.strip():
             raise ValueError("an announcement needs who announces it and why")
-        sizes = (self.min_replicas, self.rate, self.tasks)
-        if all(size is None for size in sizes):
+        sizes = {
+            "replicas": (self.min_replicas, MOST_REPLICAS),
+            "tasks per second": (self.rate, MOST_RATE),
+            "tasks at once": (self.tasks, MOST_TASKS),
+        }
+        if all(size is None for size, _ in sizes.values()):
             raise ValueError("an announcement needs its size: replicas, tasks per second, or tasks at once")
-        if any(size is not None and not (math.isfinite(size) and size > 0) for size in sizes):
-            raise ValueError("the size of an announcement is a number above 0")
-        if self.min_replicas is not None and self.min_replicas > MOST_REPLICAS:
-            raise ValueError(f"an announcement may ask for {MOST_REPLICAS} replicas at most")
-
-    @property
-    def id(self) -> str:
-        """The same for the same content, so that declaring it twice is declaring it once."""
-        return hashlib.blake2b(repr(astuple(self)).encode(), digest_size=6).hexdigest()
+        for what, (size, most) in sizes.items():
+            if size is not None and not 0 < size <= most:
+                raise ValueError(f"an announcement needs more than 0 and at most {most:.0f} {what}")
 
     def __str__(self) -> str:
         begin, end = (datetime.fromtimestamp(at, UTC) for at in (self.begins, self.until))
@@ -106,7 +112,8 @@ def plan(
         lead_time: seconds from deciding to a pod that works.
         now: seconds since the epoch.
     """
-    wanted, words = _size(worker, announcement, load, service_time)
+    begun = now >= announcement.begins
+    wanted, words = _size(worker, announcement, load, service_time, begun=begun)
     top = min(math.ceil(wanted - 1e-9), worker.replicas.max)
     ahead = lead_time + MARGIN_SECONDS + _climb(worker, history, pods, top, now)
     return Floor(wanted, f"{announcement}: {words}", ahead)
@@ -119,15 +126,19 @@ def floor(plans: Iterable[tuple[Announcement, Floor]], now: float) -> Floor | No
 
 
 def _size(
-    worker: WorkerPolicy, announcement: Announcement, load: float, service_time: float
+    worker: WorkerPolicy, announcement: Announcement, load: float, service_time: float, *, begun: bool
 ) -> tuple[float, str]:
-    """Replicas that a spike needs, and the sum in words."""
+    """Replicas that a spike needs, and the sum in words.
+
+    Once it has begun the load shows it, and isn't what comes on top of it any more.
+    """
+    besides = 0.0 if begun else load
     objective, slots = worker.objective, worker.concurrency
     sizes: list[tuple[float, str]] = []
     if announcement.min_replicas is not None:
         sizes.append((float(announcement.min_replicas), f"{announcement.min_replicas} replicas"))
     if announcement.rate is not None:
-        busy = load + announcement.rate * service_time
+        busy = besides + announcement.rate * service_time
         pods = queueing.least_pods(
             busy,
             slots_per_pod=slots,
@@ -138,13 +149,15 @@ def _size(
             most=worker.replicas.max,
             cv=worker.service_time_cv,
         )
-        words = f"{announcement.rate:g} tasks/s × {service_time:.4g} s + {load:.4g} busy slots: {pods} pods"
+        words = (
+            f"{announcement.rate:g} tasks/s × {service_time:.4g} s + {besides:.4g} busy slots: {pods} pods"
+        )
         sizes.append((float(pods), words))
     if announcement.tasks is not None:
-        pods_needed = (load + announcement.tasks * service_time / objective.wait) / slots
+        pods_needed = (besides + announcement.tasks * service_time / objective.wait) / slots
         words = (
             f"({announcement.tasks} tasks × {service_time:.4g} s ÷ {objective.wait:g} s"
-            f" + {load:.4g} busy slots)"
+            f" + {besides:.4g} busy slots)"
             f" ÷ {slots} slots per pod = {pods_needed:.2f}"
         )
         sizes.append((pods_needed, words))
@@ -153,8 +166,10 @@ def _size(
 
 def _climb(worker: WorkerPolicy, history: History, pods: int, wanted: int, now: float) -> float:
     """Seconds until the burst policy has allowed so many pods."""
-    at, bounds = now, (worker.replicas.min, worker.replicas.max)
-    while pods < wanted:
+    at, bounds, first = now, (worker.replicas.min, worker.replicas.max), pods
+    for _ in range(MOST_STEPS):
+        if pods >= wanted:
+            return at - now
         step = behavior.limit(
             history, worker.behavior, current=pods, recommendation=wanted, bounds=bounds, now=at
         )
@@ -166,6 +181,6 @@ def _climb(worker: WorkerPolicy, history: History, pods: int, wanted: int, now: 
             history, worker.behavior, current=pods, recommendation=wanted, bounds=bounds, now=at
         )
         if after is None:
-            break
+            return at - now
         at = after
-    return at - now
+    return (at - now) * max(1.0, (wanted - first) / max(1, pods - first))

@@ -38,6 +38,11 @@ class History:
     removed: tuple[Stamp, ...] = ()
 
 
+#: Steps are remembered so long at least, by whoever asks which pods are still starting: a longer start
+#: than this isn't waited for. `scale_limit` looks at each policy's own period only.
+REMEMBERED_SECONDS = 900.0
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """What the limiter allows now, what held it back, and in words by how much."""
@@ -62,9 +67,10 @@ def recommend(history: History, behavior: Behavior, recommendation: int, now: fl
 
 def record(history: History, behavior: Behavior, current: int, desired: int, now: float) -> History:
     """The history after the replicas moved from `current` to `desired`."""
-    cutoff = now - max(
+    periods = [
         step.period_seconds for rules in (behavior.scale_up, behavior.scale_down) for step in rules.policies
-    )
+    ]
+    cutoff = now - max(REMEMBERED_SECONDS, *periods)
     added, removed = _after(history.added, cutoff), _after(history.removed, cutoff)
     if desired > current:
         added = (*added, (now, desired - current))

@@ -80,6 +80,10 @@ def _decide_by_load(
         desired, limit = current, "recovery"
         detail = f"{wanted} needed, no step down: {state.no_down_because}"
 
+    if current == 0 == desired < wanted and worker.replicas.max:
+        # A percentage of nothing is nothing; the first pod is KEDA's own doing, whatever the HPA's rules say.
+        desired, limit, detail = 1, "none" if wanted == 1 else limit, "KEDA starts the first pod"
+
     in_use = _in_use(worker, picture)
     if desired < min(in_use, current, worker.replicas.max):
         desired, limit = min(in_use, current, worker.replicas.max), "running"
@@ -93,7 +97,7 @@ def _decide_by_load(
             behavior.scale_limit(state.history, worker.behavior.scale_up, "up", current, now),
         )
         landing = land(worker.hpa_tolerance, current=current, desired=desired, allowed=allowed)
-        if landing.held:
+        if landing.why:
             limit = "deadband"
         desired, detail = landing.replicas, landing.why or detail
 
@@ -243,7 +247,7 @@ def _next_step(
 ) -> float | None:
     current = state.desired or 0
     if (
-        limit in {"data", "running"}
+        limit in {"data", "running", "deadband"}
         or recommendation == current
         or current >= worker.replicas.max < recommendation
     ):

@@ -66,6 +66,8 @@ class Declared:
             for name in ("concurrency", "prefetch_multiplier", "acks_late", "replicas")
             if (value := getattr(spec.pods, name)) is not None
         }
+        if spec.pods.max_length is not None:
+            changes["limits"] = worker.limits.model_copy(update={"max_length": spec.pods.max_length})
         if spec.objective is not None:
             changes["objective"] = worker.objective.model_copy(update={"wait": spec.objective.wait})
         return worker.model_copy(update=changes)
@@ -101,6 +103,7 @@ def from_trace(trace: Trace) -> Declared:
         "hanging tasks (poison)": spec.poison,
         "retries (failures)": spec.failures,
         "priorities": spec.priorities,
+        "announcements": spec.announcements,
         "several scaledObjects": spec.scaled_objects > 1,
         "countdown (taken as due at once)": any(item.countdown for item in spec.arrivals),
     }

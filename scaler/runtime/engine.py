@@ -16,7 +16,7 @@ from scaler.core.decision import Decision
 from scaler.core.observation import Observation
 from scaler.core.policy import Broker, ScalingPolicy, WorkerPolicy
 from scaler.core.state import WorkerState
-from scaler.runtime.board import Board, Key, Snapshot
+from scaler.runtime.board import Board, Key, Snapshot, UnknownClassError
 from scaler.runtime.clock import Clock, cancelled
 from scaler.runtime.metrics import Metrics
 from scaler.runtime.recorder import FlightRecorder
@@ -181,8 +181,10 @@ class Engine:
                 Exception
             ):  # one class's fault must not stop the others; its decision ages and KEDA is told
                 log.exception("deciding failed", policy=key[0], worker_class=key[1])
-                # A state that can't be decided from must not come back; what people ordered stays.
-                self._states[key] = self._states.get(key, WorkerState()).orders
+                # A state that can't be decided from must not come back. The replicas and what people ordered
+                # stay; without a time of decision nothing steps down for a window.
+                broken = self._states.get(key, WorkerState())
+                self._states[key] = replace(broken.orders, desired=broken.desired, active=broken.active)
                 continue
             self._states[key], self._decisions[key] = state, decision
             self._recorder.record(subject.worker, observation, decision)
@@ -210,7 +212,10 @@ class Engine:
 
         Raises:
             StoreError: its saved state isn't known yet, and must not be overwritten.
+            UnknownClassError: it was taken out of the policies.
         """
+        if key not in self._subjects:
+            raise UnknownClassError(f"class {key[1]!r} isn't in policy {key[0]!r} any more")
         if key in self._unloaded:
             raise StoreError(f"the saved state of {key[1]} can't be read yet; try again in a minute")
         self._states[key] = how(self._states.get(key, WorkerState()))

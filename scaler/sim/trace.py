@@ -258,7 +258,7 @@ class TraceSpec(Model):
     def _out_of_order(self) -> Iterator[Path]:
         rates = [(index, arrival) for index, arrival in enumerate(self.arrivals) if arrival.rate is not None]
         for (_, one), (index, following) in pairwise(rates):
-            if following.at < (one.until or one.at):
+            if following.at < (one.until or one.at) or following.at == one.at:
                 yield "arrivals", index, "at"
         for index, (before, after) in enumerate(pairwise(self.service_time)):
             if after.at < before.at:

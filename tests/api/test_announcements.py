@@ -18,6 +18,8 @@ from scaler.api.announcements import MOST_ANNOUNCEMENTS, Announcements
 from scaler.api.bearer import Bearer
 from scaler.api.http_server import HttpServer
 from scaler.cli.announce import announce
+from scaler.core.announcement import plan
+from scaler.core.behavior import History
 from scaler.core.decision import Decision
 from scaler.core.policy.worker import Limits
 from scaler.runtime.board import Board
@@ -138,6 +140,47 @@ async def test_the_same_twice_is_one_and_one_that_is_over_is_gone(office: Office
     assert (await office.ask("GET", token=None))[1]["announcements"] == []
 
 
+async def test_the_same_for_two_classes_is_two(office: Office, stage: Any) -> None:
+    stage.load(examx={"io": (1, 5), "cpu": (1, 5)})
+    await office.engine.apply(stage.policies)
+    office.engine.tick()
+    _, one = await office.ask("POST", body=SPIKE)
+    _, two = await office.ask("POST", body=SPIKE | {"workerClass": "cpu"})
+    await office.ask("DELETE", f"{PATH}/{two['id']}")
+    (left,) = (await office.ask("GET"))[1]["announcements"]
+    assert (left["workerClass"], left["id"]) == ("io", one["id"])
+
+
+async def test_a_spike_that_has_begun_is_not_counted_on_top_of_itself(office: Office) -> None:
+    """4/s × 10 s ÷ .85 ÷ 10 slots are 5 pods, of which the load shows all."""
+    _, told = await office.ask("POST", body=SPIKE | {"tasks": None, "rate": 4.0})
+    assert told["sum"].endswith("+ 0 busy slots: 5 pods")
+    worker = office.board.snapshot.policies["examx"].spec.workers["io"]
+    announced = office.engine.states["examx", "io"].announcements[0]
+
+    def pods(now: float) -> float:
+        times = {"service_time": 10.0, "lead_time": 45.0, "now": now}
+        return plan(worker, announced, history=History(), pods=5, load=40.0, **times).replicas
+
+    assert (pods(announced.begins - 1), pods(announced.begins)) == (10.0, 5.0)
+
+
+async def test_a_class_that_cant_be_decided_keeps_its_replicas_and_announcements(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await office.ask("POST", body=SPIKE | {"replicas": 4})
+    assert await office.desired(START + 3526) == 4
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("scaler.runtime.engine.decide", fail)
+        office.engine.tick()
+    assert office.engine.states["examx", "io"].desired == 4
+    assert await office.desired(START + 5402) == 4, "no step down for a window, although it is over"
+
+
 async def test_one_that_is_withdrawn_asks_for_nothing(office: Office) -> None:
     _, told = await office.ask("POST", body=SPIKE)
     assert (await office.ask("DELETE", f"{PATH}/{told['id']}"))[0] == 200
@@ -200,9 +243,14 @@ async def test_a_dump_that_no_queue_holds_is_said_to_be_one(office: Office, stag
         ({"begins": "2026-01-15T09:00:00Z", "until": "2026-01-15T10:00:00Z"}, 400, "is over already"),
         ({"why": " "}, 400, "who announces it and why"),
         ({"tasks": None}, 400, "needs its size"),
-        ({"tasks": -5}, 400, "a number above 0"),
+        ({"tasks": -5}, 400, "more than 0 and at most 5000000 tasks at once"),
         ({"tasks": "90"}, 400, "tasks: "),
-        ({"replicas": 10**9}, 400, "10000 replicas at most"),
+        ({"replicas": 10**9}, 400, "at most 10000 replicas"),
+        ({"tasks": 10**400}, 400, "at most 5000000 tasks at once"),
+        ({"tasks": None, "rate": 1.7e308}, 400, "at most 100000 tasks per second"),
+        ({"until": "9999-12-31T23:59:59-05:00"}, 400, "ends before 2100"),
+        ({"begins": "0001-01-01T00:00:00+01:00"}, 400, "begins after 1970"),
+        ({"why": "\x1b[2J"}, 400, "can't be printed"),
         ({"why": "x" * 300}, 400, "why: "),
         ({"size": 5}, 400, "size: "),
     ],

@@ -134,3 +134,38 @@ def test_less_than_a_minute_in_the_dark_costs_no_window_and_more_does(io_class: 
 
     assert steps_down_after(50) <= 5
     assert 300 <= steps_down_after(70) <= 305
+
+
+def test_from_zero_keda_starts_the_first_pod_though_a_percentage_of_nothing_is_nothing(
+    io_class: Build,
+) -> None:
+    rules = {"scaleUp": {"policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}]}}
+    story = Story(io_class(replicas={"min": 0, "max": 5}, behavior=rules, serviceTime="12s"))
+    story.state = WorkerState(desired=0, decided_at=T0)
+    assert story.play(1, ready=4000, unacked=0).desired == 1
+    assert story.play(100, ready=4000, unacked=200, pods=1).desired == 5
+
+
+def test_pods_that_start_longer_than_any_policy_period_are_still_starting(io_class: Build) -> None:
+    """4 pods more, 45 s to start, and periods of 15 s: 30 s later one works."""
+    rules = {"scaleUp": {"policies": [{"type": "Pods", "value": 4, "periodSeconds": 15}]}}
+    story = Story(io_class(behavior=rules, serviceTime="12s"))
+    story.play(1, ready=4000, unacked=200, pods=1)
+    story.play(30, ready=4000, unacked=200, pods=1)
+    assert [count for _, count in story.state.history.added] == [4]
+
+
+def test_a_widened_step_says_so(io_class: Build) -> None:
+    rules = {"scaleUp": {"policies": [{"type": "Pods", "value": 30, "periodSeconds": 15}]}}
+    wide = io_class(
+        hpaTolerance="0.1",
+        replicas={"min": 1, "max": 60},
+        behavior=rules,
+        serviceTime="12s",
+        objective={"wait": "30s", "patience": 0},
+    )
+    story = Story(wide)
+    story.state = WorkerState(desired=20, decided_at=T0)
+    step = story.play(1, ready=10_100, unacked=0, pods=20)
+    assert (step.desired, step.limit, step.recommendation) == (23, "deadband", 21)
+    assert "21 widened to 23" in step.limit_detail
