@@ -30,8 +30,8 @@ UNLIMITED = 10**9
 class Sight:
     """What the memory adds to one observation."""
 
-    #: Pods that are thought to work, for brokers that don't show consumers.
-    pods: int
+    #: Pods that are thought to work, (least, most), for brokers that don't show consumers.
+    pods: Interval
     #: The most messages that can have been ETA-held all through the last minute.
     held_most: int | None = None
     #: Held for their ETA as the last heartbeats show it: least and most of unacknowledged minus busy
@@ -166,7 +166,20 @@ class _Scene:
             return self.seen.consumers * self.worker.concurrency
         # Without a consumer count there may be one pod more than is desired: the one that is to go.
         heard = len(self.fleet.alive) + len(self.fleet.silent)
-        return (heard or self.sight.pods or 1) * self.worker.concurrency
+        return (heard or self.sight.pods[1] or 1) * self.worker.concurrency
+
+    @property
+    def _least_slots(self) -> int:
+        """Slots that can hold tasks for certain: fewer than `_slots` while workers aren't heard again."""
+        if not self._unsure:
+            return self._slots
+        return max(1, self.sight.pods[0]) * self.worker.concurrency
+
+    @property
+    def _unsure(self) -> bool:
+        """Whether it isn't known how many workers there are."""
+        heard = self.fleet.alive or self.fleet.silent or self.seen.consumers is not None
+        return not heard and self.sight.pods[0] < self.sight.pods[1]
 
     @property
     def _alone(self) -> bool:
@@ -192,8 +205,8 @@ class _Scene:
         # a worker holds too much: after a restart of Redis it keeps what it had and takes as much again.
         surplus = max(0, due[1] - slots - slots // self.worker.concurrency * room(self.worker))
         draining = min(surplus, self.sight.gone * self.worker.concurrency)
-        running = (min(self._packed(due[0]), slots), min(due[1], slots) + draining)
-        waits = due[1] - draining - min(self._packed(due[1] - draining), slots)
+        running = (min(self._packed(due[0]), self._least_slots), min(due[1], slots) + draining)
+        waits = due[1] - draining - min(self._packed(due[1] - draining), self._least_slots)
         return running, (min(max(0, due[0] - slots - draining), waits), waits)
 
     def _early(self, due: Interval) -> tuple[Interval, Interval]:
@@ -233,6 +246,8 @@ class _Scene:
     def _busy(self, running: Interval) -> float | None:
         """The best single number for the busy slots."""
         active = self.fleet.active
+        if self._unsure:
+            return float(running[0])  # what nobody is known to run, waits: no pod is taken away for it
         if self.worker.acks_late and (running[0] == running[1] or self._alone):
             return float(running[1])  # live, while heartbeats are up to 2 s old
         if active is not None and self._heard_all:

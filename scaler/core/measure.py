@@ -10,13 +10,15 @@ from typing import Any
 from scaler.core import arrivals, lead, progress, service
 from scaler.core.backlog import Backlog, Sight, read_backlog
 from scaler.core.fleet import Fleet, fleet_of
-from scaler.core.observation import Observation, Span
+from scaler.core.observation import Interval, Observation, Span
 from scaler.core.policy import WorkerPolicy
 from scaler.core.state import WorkerState
 
 #: Acknowledgements are counted over this long at least, to tell busy slots by Little's law.
 FLOW_SECONDS = 30.0
 FLOW_FACTOR = 3.0
+#: A worker may take this long after an outage to connect anew (Celery tries after 2, 4, 6 … s) and to tell.
+UNHEARD_SECONDS = 60.0
 #: What falls due within two slow ticks after the lead time is seen in time.
 DUE_MARGIN_SECONDS = 10.0
 
@@ -71,7 +73,7 @@ def follow(
     fleet = fleet_of(worker, observation, now)
     seconds = _service_time(worker, state)[0]
     slots = (
-        observation.consumers if observation.consumers is not None else _pods(worker, state, fleet, now)
+        observation.consumers if observation.consumers is not None else _pods(worker, state, fleet, now)[1]
     ) * worker.concurrency
     moved = progress.observe(
         state.progress, worker=worker, observation=observation, fleet=fleet, service_time=seconds, slots=slots
@@ -161,24 +163,26 @@ def _listening(observation: Observation, fleet: Fleet) -> int | None:
     return len(fleet.alive) if observation.workers else None
 
 
-def _pods(worker: WorkerPolicy, state: WorkerState, fleet: Fleet, now: float) -> int:
-    """Pods that are thought to work where no broker shows consumers.
+def _pods(worker: WorkerPolicy, state: WorkerState, fleet: Fleet, now: float) -> Interval:
+    """Pods that are thought to work where no broker shows consumers: (least, most).
 
-    Those that are heard; else those that were, and what has started since; else what was desired long
-    enough ago.
+    Those that are heard; else those that were, and what may have started since; else what was desired
+    long enough ago.
     """
     heard = len(fleet.alive) + len(fleet.silent)
     if heard:
-        return heard
+        return heard, heard
     began = now - _lead_time(worker, state)[0]
     starting = sum(count for at, count in state.history.added if at > began)
     pods = max(1, (state.desired if state.desired is not None else worker.replicas.min) - starting)
     last = progress.last_heard(state.progress)
     if last is None:
-        return pods
+        return pods, pods
     known_at, known = last
     since = sum(count for at, count in state.history.added if began - (now - known_at) < at <= began)
-    return min(pods, max(1, known + since))
+    most = min(pods, max(1, known + since))
+    # A worker that has started is heard within seconds; who is never heard has no heartbeat.
+    return (min(most, max(1, known)) if now - known_at <= UNHEARD_SECONDS else most), most
 
 
 def _wait(observation: Observation) -> Span | None:

@@ -37,7 +37,8 @@ def unharmed(site: Any, name: str, before: Decision, until: Decision | None = No
     end = float("inf") if until is None else until.decided_at
     made = [found for found in site.since(name, before) if found.decided_at < end]
     assert len(made) > 1
-    assert min(found.desired for found in made) >= before.desired
+    fewest = min(made, key=lambda found: found.desired)
+    assert fewest.desired >= before.desired, f"{before}\n\n{fewest}"
     assert all(found.active for found in made)
 
 

@@ -39,7 +39,8 @@ def pod(name: str, active: int | None, **changes: Any) -> WorkerReport:
 
 
 def look(policy: WorkerPolicy, observation: Observation, *pods: WorkerReport, **sight: Any) -> Backlog:
-    return read_backlog(policy, observation, Fleet(pods), Sight(**{"pods": 1, "now": NOW} | sight))
+    known: dict[str, Any] = {"pods": (1, 1), "now": NOW} | sight
+    return read_backlog(policy, observation, Fleet(pods), Sight(**known))
 
 
 def test_late_ack_without_prefetch_is_exact() -> None:
@@ -138,11 +139,22 @@ def clusters(draw: st.DrawFn) -> tuple[WorkerPolicy, list[tuple[int, int, int]]]
     return policy, pods
 
 
-@given(clusters(), st.sampled_from(["redis", "rabbitmq", "heartbeats", "amqp with heartbeats"]))
+def test_what_nobody_is_known_to_run_waits() -> None:
+    """After an outage one worker is known, two more may have started and aren't heard yet."""
+    backlog = look(worker(), seen(11, 8, eta_held=0), pods=(1, 3))
+    assert (backlog.running, backlog.prefetched, backlog.likely) == ((4, 8), (0, 4), (4, 15))
+
+
+@given(
+    clusters(),
+    st.sampled_from(["redis", "rabbitmq", "heartbeats", "amqp with heartbeats"]),
+    st.integers(0, 4),
+)
 def test_the_truth_is_inside_the_interval(
-    cluster: tuple[WorkerPolicy, list[tuple[int, int, int]]], how: str
+    cluster: tuple[WorkerPolicy, list[tuple[int, int, int]]], how: str, unheard: int
 ) -> None:
     policy, pods = cluster
+    listening = max(0, len(pods) - unheard), len(pods)
     running, waits, held = (sum(column) for column in zip(*pods, strict=True))
     unacked = waits + held + (running if policy.acks_late else 0)
     reports = tuple(pod(f"p{n}", active) for n, (active, _, _) in enumerate(pods))
@@ -157,7 +169,7 @@ def test_the_truth_is_inside_the_interval(
     policy_room = room(policy)
     full = sum(2 * active >= policy.concurrency for active, _, _ in pods)
     known = (max(0, rest - full * policy_room), rest) if how == "heartbeats" else None
-    backlog = look(policy, observation, *(reports if heard else ()), rest=known, pods=len(pods))
+    backlog = look(policy, observation, *(reports if heard else ()), rest=known, pods=listening)
     assert backlog.running is not None
     assert backlog.running[0] <= running <= backlog.running[1]
     assert backlog.waiting[0] <= 3 + waits <= backlog.waiting[1]
