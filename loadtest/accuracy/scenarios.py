@@ -17,7 +17,7 @@ from scaler.testing import wait_until
 
 POOLS = ("prefork", "threads", "gevent")
 #: A dozen workers start side by side on a small machine.
-START_SECONDS = 60.0
+START_SECONDS = 100.0
 #: Heartbeats come every 2 s; where they are the only sight of running tasks, that is the tick.
 HEARTBEAT_SECONDS = 2.0
 

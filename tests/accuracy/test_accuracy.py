@@ -27,7 +27,7 @@ def is_redis(place: Place) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(200)
 async def test_running_and_waiting_are_as_stated(place: Place) -> None:
     measured = await decomposition(place, seconds=20)
     assert len(measured) == 12, "3 pools × late and early × prefetch 1 and 4"
@@ -46,7 +46,7 @@ async def test_running_and_waiting_are_as_stated(place: Place) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(200)
 async def test_the_oldest_task_is_as_old_as_stated(place: Place) -> None:
     period = place.interval if is_redis(place) else 5.0
     for pattern, errors in (await waits(place, seconds=32)).items():
@@ -57,7 +57,7 @@ async def test_the_oldest_task_is_as_old_as_stated(place: Place) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(200)
 async def test_the_service_time_is_right_with_events_and_without(place: Place) -> None:
     for kind, found in (await service_times(place, seconds=35)).items():
         assert found.source != "policy", kind
@@ -67,7 +67,7 @@ async def test_the_service_time_is_right_with_events_and_without(place: Place) -
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(200)
 async def test_eta_tasks_add_nothing_before_it_is_time(place: Place) -> None:
     found = await countdown(place, tasks=1500, watch=25)
     assert found.far == found.before == 1

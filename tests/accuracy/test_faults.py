@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.services,
     pytest.mark.slow,
     # The first test waits for the start of all brokers and for the workers' heartbeats.
-    pytest.mark.timeout(150),
+    pytest.mark.timeout(200),
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
