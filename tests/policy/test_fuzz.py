@@ -12,6 +12,21 @@ EXAMX = (Path(__file__).parents[2] / "policies" / "examx.yaml").read_text(encodi
 LINES = EXAMX.splitlines()
 NAMES = (None, "production", "uat", "development", "nowhere")
 
+#: Three classes, in a tenth of the time that it takes to read the shipped policy.
+SMALL = """\
+apiVersion: scaler/v1
+kind: ScalingPolicy
+metadata: {name: fuzz}
+spec:
+  brokers: {main: {url: "redis://broker:6379/0"}}
+  workers:
+    io: {queues: [email, sms], pool: gevent, concurrency: 200, serviceTime: 1.5s}
+    cpu: {queues: [grading], serviceTime: 18s, replicas: {min: 1, max: 3}}
+    mixed: {queues: [reports], pool: threads, concurrency: 16, serviceTime: 4s}
+  environments:
+    calm: {workers: {io: {replicas: {min: 2, max: 4}}}}
+"""
+
 #: What makes YAML, variables and pydantic stumble.
 NASTY = [
     *("", "null", "~", "[]", "{}", "[[[[", "}}", "&a", "*a", "<<: *a", "<<: {a: 1}", "<<", "? a", "- - -"),
@@ -141,4 +156,4 @@ def test_overlays_of_any_shape(value: object, name: str) -> None:
     import json
 
     overlay = json.dumps({"workers": {name: value}})
-    check(f"{EXAMX}    strange: {overlay}\n", "strange")
+    check(f"{SMALL}    strange: {overlay}\n", "strange")
