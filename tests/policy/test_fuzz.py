@@ -20,9 +20,9 @@ metadata: {name: fuzz}
 spec:
   brokers: {main: {url: "redis://broker:6379/0"}}
   workers:
-    io: {queues: [email, sms], pool: gevent, concurrency: 200, serviceTime: 1.5s}
-    cpu: {queues: [grading], serviceTime: 18s, replicas: {min: 1, max: 3}}
-    mixed: {queues: [reports], pool: threads, concurrency: 16, serviceTime: 4s}
+    io: {queues: [email, sms], pool: gevent, concurrency: 200, serviceTime: 1.5s, replicas: {max: 5}}
+    cpu: {queues: [grading], concurrency: 4, serviceTime: 18s, replicas: {min: 1, max: 3}}
+    mixed: {queues: [reports], pool: threads, concurrency: 16, serviceTime: 4s, replicas: {max: 2}}
   environments:
     calm: {workers: {io: {replicas: {min: 2, max: 4}}}}
 """
@@ -155,5 +155,6 @@ def test_specs_of_any_shape(spec: dict[str, object]) -> None:
 def test_overlays_of_any_shape(value: object, name: str) -> None:
     import json
 
+    assert load_policy(SMALL, file="fuzz.yaml", environment="calm", env={}), "what is wrong is the overlay"
     overlay = json.dumps({"workers": {name: value}})
     check(f"{SMALL}    strange: {overlay}\n", "strange")
