@@ -16,6 +16,7 @@ from scaler.core.observation import Observation
 from scaler.core.orders import obey
 from scaler.core.policy import WorkerPolicy
 from scaler.core.quality import FRESH_SECONDS, Assessment, assess
+from scaler.core.restraint import Restraint, restraint
 from scaler.core.state import WorkerState
 from scaler.core.tolerance import land
 
@@ -84,12 +85,10 @@ def _decide_by_load(
         # A percentage of nothing is nothing; the first pod is KEDA's own doing, whatever the HPA's rules say.
         desired, limit, detail = 1, "none" if wanted == 1 else limit, "KEDA starts the first pod"
 
-    in_use = _in_use(worker, picture)
-    if desired < min(in_use, current, worker.replicas.max):
-        desired, limit = min(in_use, current, worker.replicas.max), "running"
-        detail = (
-            f"{wanted} needed, but what workers hold for certain fills {in_use} pods: none is taken from it"
-        )
+    kept = _restraint(worker, state, picture)
+    if desired < min(kept.replicas, current, worker.replicas.max):
+        desired, limit = min(kept.replicas, current, worker.replicas.max), kept.limit
+        detail = f"{wanted} needed, but {kept.why}"
 
     if worker.hpa_tolerance and bounds[0] <= current <= bounds[1]:
         allowed = min(
@@ -105,8 +104,7 @@ def _decide_by_load(
     if assessment.quality == "fresh" or wanted > current:
         # More than max is max to every later decision; unbounded, a long queue that is worked off would
         # leave a different number every second.
-        kept = min(wanted, worker.replicas.max + 1)
-        history = behavior.recommend(history, worker.behavior, kept, now)
+        history = behavior.recommend(history, worker.behavior, min(wanted, worker.replicas.max + 1), now)
     history = behavior.record(history, worker.behavior, current, desired, now)
     active, because = _activity(worker, state, picture, desired, assessment)
     started = lead.ordered(state.lead, before=current, desired=desired, seen=picture.listening, now=now)
@@ -207,11 +205,13 @@ def _starting(
     return tuple(reversed(starting))
 
 
-def _in_use(worker: WorkerPolicy, picture: Picture) -> int:
-    """Pods that the tasks which run, or wait inside workers, fill for certain; 0 where nothing is known."""
-    backlog = picture.backlog
-    held = sum(part[0] for part in (backlog.running, backlog.prefetched) if part is not None)
-    return math.ceil(held / worker.concurrency)
+def _restraint(worker: WorkerPolicy, state: WorkerState, picture: Picture) -> Restraint:
+    seconds, waiting = picture.service_time, float(picture.backlog.waiting[1])
+    slow, fast = (
+        arrivals.slow_rate(state.arrivals, waiting, seconds),
+        arrivals.fast_rate(state.arrivals, seconds),
+    )
+    return restraint(worker, picture.backlog, rate=min(slow, fast), service_time=seconds)
 
 
 def _winner(terms: tuple[Term, ...]) -> tuple[str, int]:
@@ -247,7 +247,7 @@ def _next_step(
 ) -> float | None:
     current = state.desired or 0
     if (
-        limit in {"data", "running", "deadband"}
+        limit in {"data", "running", "load", "deadband"}
         or recommendation == current
         or current >= worker.replicas.max < recommendation
     ):

@@ -19,6 +19,7 @@ Bound = Literal[
     "data",
     "recovery",
     "running",
+    "load",
     "override",
 ]
 

@@ -49,6 +49,7 @@ LIMITS = {
     "data": "data not fresh",
     "recovery": "recovery",
     "running": "tasks still run there",
+    "load": "too much arrives",
     "override": "override",
     "hpa": "the HPA's behavior",
 }

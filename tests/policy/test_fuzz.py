@@ -150,11 +150,16 @@ def test_specs_of_any_shape(spec: dict[str, object]) -> None:
         check(json.dumps(document), environment)
 
 
+def test_the_small_policy_is_valid_without_an_overlay() -> None:
+    assert (
+        load_policy(SMALL, file="fuzz.yaml", environment="calm", env={}).spec.workers["io"].replicas.max == 4
+    )
+
+
 @given(values, st.sampled_from(["io", "cpu", "mixed"]))
 @settings(deadline=None)
 def test_overlays_of_any_shape(value: object, name: str) -> None:
     import json
 
-    assert load_policy(SMALL, file="fuzz.yaml", environment="calm", env={}), "what is wrong is the overlay"
     overlay = json.dumps({"workers": {name: value}})
     check(f"{SMALL}    strange: {overlay}\n", "strange")

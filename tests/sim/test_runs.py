@@ -314,3 +314,10 @@ def test_behind_a_deadband_the_books_agree(make_trace: MakeTrace, make_class: Ma
     assert ups
     assert all(step.desired > 1.1 * step.before for step in ups)
     assert report.points[-1].desired == report.points[-1].spec
+
+
+def test_no_pod_goes_while_more_arrives_than_the_others_can_do(examx: Examx, traces: Path) -> None:
+    """6 tasks/s × 4 s keep 24 slots busy until minute 30; at minute 28 the forecast calls 1 pod enough."""
+    report = simulate(load_trace(traces / "heartbeats-lost.yaml"), examx("mixed"), CONTROLLERS["scaler"])
+    assert [(step.before, step.desired) for step in report.steps] == [(1, 2), (2, 1)]
+    assert report.steps[1].t > 1800
