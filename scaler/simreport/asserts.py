@@ -11,6 +11,7 @@ What can't fail or can't hold, alone or together with another, is refused: a tes
 fail tests nothing.
 """
 
+import math
 import operator
 import re
 from collections.abc import Callable, Sequence
@@ -119,7 +120,7 @@ def parse_assertions(texts: Sequence[str], controllers: Sequence[str]) -> list[A
     found = [_parse(number, text, controllers) for number, text in enumerate(texts, 1)]
     for later, second in enumerate(found):
         for earlier, first in enumerate(found[:later]):
-            if _contradict(first, second):
+            if _meant(first, controllers) & _meant(second, controllers) and _contradict(first, second):
                 message = f"contradicts --assert {earlier + 1} ({first.text}): no run can pass both"
                 raise AssertionTextError(later + 1, second.text, 1, message)
     return found
@@ -214,20 +215,44 @@ def _pointless(made: Assertion) -> str:
     return ""
 
 
+def _meant(made: Assertion, controllers: Sequence[str]) -> set[str]:
+    """The controllers that it is about."""
+    everyone = {name for name in controllers if name != RECORDED}
+    if made.controller in {None, "*"}:
+        return {OWN} if made.controller is None and OWN in everyone else everyone
+    return {str(made.controller)}
+
+
 def _contradict(first: Assertion, second: Assertion) -> bool:
-    """Whether no value satisfies both. Percent and counts aren't compared: that depends on the trace."""
-    same = (first.controller, first.column, first.percent) == (
-        second.controller,
-        second.column,
-        second.percent,
-    )
-    if not same:
+    """Whether no value satisfies both; a share and a count are compared as far as the one is 0."""
+    if first.column != second.column:
         return False
-    step = 10.0**-_DIGITS
-    values = {value + shift for value in (first.value, second.value) for shift in (-step, 0.0, step)}
-    values |= {(first.value + second.value) / 2, 0.0, 2 * max(first.value, second.value) + 1}
-    allowed = [value for value in values if value >= 0 and not (first.percent and value > _WHOLE)]
+    if first.percent != second.percent:
+        return (_is_zero(first) and _not_zero(second)) or (_not_zero(first) and _is_zero(second))
     return not any(
         _OPERATORS[first.sign](value, first.value) and _OPERATORS[second.sign](value, second.value)
-        for value in allowed
+        for value in _candidates(first, second)
     )
+
+
+def _candidates(first: Assertion, second: Assertion) -> list[float]:
+    """A value of each kind that the two can tell apart."""
+    whole = first.column.unit in {"tasks", "events"} and not first.percent
+    step = 1.0 if whole else 10.0**-_DIGITS
+    values = {value + shift for value in (first.value, second.value) for shift in (-step, 0.0, step)}
+    values |= {(first.value + second.value) / 2, 0.0, 2 * max(first.value, second.value) + 1}
+    if whole:
+        values = {float(rounded(value)) for value in values for rounded in (math.floor, math.ceil)}
+    return [value for value in values if value >= 0 and not (first.percent and value > _WHOLE)]
+
+
+def _is_zero(made: Assertion) -> bool:
+    """Whether it holds for 0 alone."""
+    return (made.sign in {"=", "==", "<="} and made.value == 0) or (
+        made.sign == "<" and made.value <= 1 and not made.percent and made.column.unit == "tasks"
+    )
+
+
+def _not_zero(made: Assertion) -> bool:
+    """Whether it fails for 0."""
+    return not _OPERATORS[made.sign](0.0, made.value)

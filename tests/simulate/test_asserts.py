@@ -132,7 +132,18 @@ def test_what_cannot_be_checked_is_refused_with_its_place(text: str, column: int
 
 @pytest.mark.parametrize(
     ("first", "second"),
-    [("late<1%", "late>5%"), ("rejected=0", "rejected!=0"), ("p95<10s", "p95>=10s"), ("lost=1", "lost=2")],
+    [
+        ("late<1%", "late>5%"),
+        ("rejected=0", "rejected!=0"),
+        ("p95<10s", "p95>=10s"),
+        ("lost=1", "lost=2"),
+        ("rejected>1", "rejected<2"),
+        ("late=0", "late>1%"),
+        ("late!=0%", "late<1"),
+        ("late<5", "scaler: late>5"),
+        ("*: late<5", "keda-rabbitmq-20: late>=5"),
+        ("*: late<5", "late>=5"),
+    ],
 )
 def test_claims_that_no_run_can_pass_together_are_refused(first: str, second: str) -> None:
     message = refusal("expired=0", first, second)
@@ -148,6 +159,9 @@ def test_claims_that_no_run_can_pass_together_are_refused(first: str, second: st
         ("late<1%", "late>5"),
         ("late<1%", "keda-rabbitmq-20: late>5%"),
         ("p95!=1s", "p95!=2s"),
+        ("rejected>=1", "rejected<2"),
+        ("late<2", "late>0%"),
+        ("late<5%", "keda-rabbitmq-20: late>=5%"),
     ],
 )
 def test_claims_that_can_hold_together_are_taken(first: str, second: str) -> None:
