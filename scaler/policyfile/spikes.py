@@ -183,11 +183,8 @@ def _faults(spec: TraceSpec) -> list[Fault]:
         kind = _FAULTS.get(item.kind)
         if kind is None:
             continue
-        end = item.at + item.duration
-        if kind == "workers-lost":
-            # Pods are replaced at once, and start as long as any other.
-            end = max(end, item.at + (spec.startup_time or 0.0))
-        faults.append(Fault(item.at, end, kind, share=item.share))
+        lost = kind == "workers-lost"
+        faults.append(Fault(item.at, item.at + item.duration, kind, share=item.share, restarted=lost))
     return faults
 
 

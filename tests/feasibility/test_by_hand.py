@@ -156,6 +156,14 @@ def test_pods_that_die_give_back_what_they_ran(build: Build) -> None:
     assert found.worst_backlog == pytest.approx(8 + 8 * 30, abs=0.1)
 
 
+def test_pods_that_are_replaced_take_a_start_to_be_back(build: Build) -> None:
+    """However short the fault is: a pod of this class starts for 45 s."""
+    at_once = level(8, 300, faults=(Fault(100, 100, "workers-lost", restarted=True),))
+    found = outcome(build(limits={}, startupTime="45s"), at_once)
+
+    assert found.worst_backlog == pytest.approx(8 + 8 * 45, abs=0.1)
+
+
 def test_from_nothing_the_first_pod_comes_without_asking_the_behavior(build: Build) -> None:
     spike = Spike("zero", (burst(10.0, 200, 0.0),), 300.0, before=0.0, deviations=0.0)
     found = outcome(build(replicas={"min": 0, "max": 2}, limits={}), spike)

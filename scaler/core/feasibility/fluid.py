@@ -11,7 +11,7 @@ moments and of what was worked off since the queue formed, from which `allowance
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
 from scaler.core.feasibility.growth import RATE_SECONDS, SEEN_SECONDS, TICK_SECONDS, Growth, Move, needed
@@ -83,9 +83,13 @@ class _Player:
         start = max(worker.replicas.min, min(worker.replicas.max, begin))
         startup = worker.startup_time if spike.startup is None else spike.startup
         self.growth = Growth(worker, replicas=start, startup=startup)
+        self.faults = [
+            replace(fault, end=max(fault.end, fault.start + startup)) if fault.restarted else fault
+            for fault in spike.faults
+        ]
         edges = {edge for piece in self.pieces for edge in (piece.start, piece.end)}
         edges |= {at for at, _ in self.service_steps}
-        edges |= {edge for fault in spike.faults for edge in (fault.start, fault.end)}
+        edges |= {edge for fault in self.faults for edge in (fault.start, fault.end)}
         self.edges = sorted(edge for edge in edges if edge > 0)
         # A rate counts without a queue once it has filled the window over which it is averaged.
         self.asking = [_next_tick(piece.start + RATE_SECONDS + SEEN_SECONDS) for piece in self.pieces[1:]]
@@ -200,7 +204,7 @@ class _Player:
 
     def _lose(self, now: float) -> None:
         """Pods that die give back what they ran where it was acknowledged late."""
-        if any(fault.kind == "workers-lost" and fault.start == now for fault in self.spike.faults):
+        if any(fault.kind == "workers-lost" and fault.start == now for fault in self.faults):
             lost = max(0.0, self.busy - self._slots())
             self.busy -= lost
             if self.worker.acks_late:
@@ -211,7 +215,7 @@ class _Player:
 
     def _ask(self) -> None:
         """One decision; while nothing can be read it is put off."""
-        for fault in self.spike.faults:
+        for fault in self.faults:
             clear = fault.end + SEEN_SECONDS
             if fault.kind != "workers-lost" and fault.start <= self.now < clear:
                 heappush(self.asking, _next_tick(clear))
@@ -240,13 +244,13 @@ class _Player:
 
     def _slots(self) -> int:
         left = self.growth.working
-        for fault in self.spike.faults:
+        for fault in self.faults:
             if fault.kind == "workers-lost" and fault.start <= self.now < fault.end:
                 left -= math.ceil(left * fault.share)
         return left * self.worker.concurrency
 
     def _down(self, kind: str) -> bool:
-        return any(fault.kind == kind and fault.start <= self.now < fault.end for fault in self.spike.faults)
+        return any(fault.kind == kind and fault.start <= self.now < fault.end for fault in self.faults)
 
     def _note(self) -> None:
         service = self._service(self.now)

@@ -47,6 +47,8 @@ class Fault:
     flush: float = 5.0
     #: workers-lost: the part of the pods that is gone.
     share: float = 1.0
+    #: workers-lost: they are replaced at once and start as long as any other pod, `end` or not.
+    restarted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
