@@ -4,7 +4,7 @@ import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, RemoteDisconnected
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from urllib.error import HTTPError, URLError
@@ -59,9 +59,16 @@ class Service:
             with error:
                 self.fail(f"{_reason(error)} (asked {self.address})")
         except URLError as error:
+            if isinstance(error.reason, ssl.SSLCertVerificationError):
+                self.fail(
+                    f"the certificate of {self.address} isn't trusted: {error.reason.verify_message};"
+                    " name its CA with --ca-file, and ask under a name that it has"
+                )
             self.fail(
                 f"can't reach {self.address}: {error.reason}; is the service running, and is --address right?"
             )
+        except RemoteDisconnected:
+            self.fail(f"{self.address} closed the connection; a service with --http-tls needs https://")
         except (OSError, HTTPException, ValueError) as error:
             self.fail(f"no usable answer from {self.address}: {str(error) or type(error).__name__}")
 

@@ -218,7 +218,13 @@ async def _serve(
     try:
         grpc_port = await grpc_server.start()
         http_port = await http_server.start()
-        log.info("serving", grpc_port=grpc_port, http_port=http_port, policies=sorted(policies))
+        log.info(
+            "serving",
+            grpc_port=grpc_port,
+            http_port=http_port,
+            tls=tls is not None,
+            policies=sorted(policies),
+        )
         finished, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
         if not stop.is_set():
             log.critical(

@@ -143,9 +143,10 @@ def _authorities(path: Path, ca: bytes) -> list[dict[str, Any]]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         context.load_verify_locations(cadata=_text(ca))
-    except ssl.SSLError as error:
-        raise CertificateError(f"OpenSSL can't read {path}: {error.reason or 'broken PEM'}") from None
-    found = context.get_ca_certs()
+        found = context.get_ca_certs()
+    except (ssl.SSLError, ValueError) as error:
+        reason = getattr(error, "reason", None) or "broken PEM"
+        raise CertificateError(f"OpenSSL can't read {path}: {reason}") from None
     if not found:
         raise CertificateError(f"{path} holds no CA certificate; it needs the one that signs KEDA's")
     return found
@@ -156,11 +157,11 @@ def _tried(files: CertificateFiles, server: ssl.SSLContext, cert: bytes) -> dict
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False  # which names KEDA uses isn't known here
     client.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
-    client.load_verify_locations(cadata=_text(cert))
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    asking = client.wrap_bio(to_client, to_server)
-    answering = server.wrap_bio(to_server, to_client, server_side=True)
     try:
+        client.load_verify_locations(cadata=_text(cert))
+        asking = client.wrap_bio(to_client, to_server)
+        answering = server.wrap_bio(to_server, to_client, server_side=True)
         for _ in range(_TURNS):
             for side in (asking, answering):
                 with contextlib.suppress(ssl.SSLWantReadError):

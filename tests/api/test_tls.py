@@ -170,7 +170,7 @@ async def test_a_rotation_leaves_an_open_stream_alone_and_holds_for_new_connecti
     _, address = await serve_tls()
     before = keda(address, certificates, certificates)
     stage.publish(stage.decision(active=True))
-    stream = before.stub.StreamIsActive(before.reference)
+    stream: Any = before.stub.StreamIsActive(before.reference)
     assert (await stream.read()).result is True
     expires = sample(stage, "certificate_expiry_timestamp_seconds", certificate="server")
     assert expires == pytest.approx(time.time() + 2 * 86400, abs=3600)
@@ -227,6 +227,7 @@ async def test_https_has_the_same_certificate_follows_rotations_and_the_commands
     certificates: TlsDirectory,
     others: TlsDirectory,
     secret: Any,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     tls, _ = await serve_tls()
     server = HttpServer(stage.board, stage.metrics, stage.clock, "127.0.0.1:0", tls=tls.http_context)
@@ -240,6 +241,10 @@ async def test_https_has_the_same_certificate_follows_rotations_and_the_commands
     assert (await ask(certificates))["workers"] == []
     with pytest.raises(typer.Exit):
         await ask(others)
+    assert "name its CA with --ca-file" in capsys.readouterr().err
+    with pytest.raises(typer.Exit):
+        await asyncio.to_thread(Service("explain", f"http://127.0.0.1:{port}").ask, "/api/v1/workers")
+    assert "needs https://" in capsys.readouterr().err
     secret.swap(others)
     await wait_until(lambda: sample(stage, "reload_total", result="applied"), description="rotated")
     assert (await ask(others))["workers"] == []
