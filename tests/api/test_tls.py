@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from scaler.api.http_server import HttpServer
 from scaler.cli.asking import Service
 from scaler.demo.keda_client import KedaTrigger, keda_channel
-from scaler.runtime.certificates import CertificateError
+from scaler.runtime.certificates import CertificateError, CertificateFiles, Material, load, server_context
 from scaler.testing import wait_until
 from scaler.testing.tls import TlsDirectory, expire, make_certificates
 
@@ -186,14 +186,29 @@ async def test_a_rotation_leaves_an_open_stream_alone_and_holds_for_new_connecti
 
 
 async def test_a_broken_rotation_keeps_the_old_pair_says_so_once_and_heals(
-    stage: Any, serve_tls: Any, keda: Keda, certificates: TlsDirectory, others: TlsDirectory, secret: Any
+    stage: Any,
+    serve_tls: Any,
+    keda: Keda,
+    certificates: TlsDirectory,
+    others: TlsDirectory,
+    secret: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    looks: list[float] = []
+
+    def counted(files: CertificateFiles, now: float) -> Material:
+        looks.append(now)
+        return load(files, now)
+
+    monkeypatch.setattr("scaler.api.tls.load", counted)
     stage.publish(stage.decision(desired=4))
     _, address = await serve_tls()
     assert sample(stage, "broken") == 0
     with structlog.testing.capture_logs() as logs:
         secret.swap(others, key=certificates.server_key_file)
         await wait_until(lambda: sample(stage, "broken") == 1, description="the fault is seen")
+        seen = len(looks)
+        await wait_until(lambda: len(looks) > seen + 2, description="it is seen again and again")
         assert await keda(address, certificates, certificates).poll() == (4.0, True)
         secret.swap(others)
         await wait_until(lambda: sample(stage, "broken") == 0, description="mended")
@@ -250,9 +265,22 @@ async def test_https_has_the_same_certificate_follows_rotations_and_the_commands
     assert (await ask(others))["workers"] == []
 
 
-def test_nothing_of_the_key_is_in_what_is_printed(secret: Any) -> None:
-    from scaler.runtime.certificates import load
+def test_files_that_are_replaced_while_they_are_read_are_read_again(
+    secret: Any, others: TlsDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def swap_before(files: CertificateFiles) -> ssl.SSLContext:
+        if secret.swaps == 1:
+            secret.swap(others)
+        return server_context(files)
 
+    monkeypatch.setattr("scaler.runtime.certificates.server_context", swap_before)
+    material = load(secret.files, time.time())
+    assert material.cert == others.server_cert_file.read_bytes()
+    assert material.key == others.server_key_file.read_bytes()
+    assert material.ca == others.ca_file.read_bytes()
+
+
+def test_nothing_of_the_key_is_in_what_is_printed(secret: Any) -> None:
     material = load(secret.files, time.time())
     assert "PRIVATE" not in repr(material)
     assert "BEGIN" not in repr(material)
