@@ -68,7 +68,10 @@ class Service:
                 f"can't reach {self.address}: {error.reason}; is the service running, and is --address right?"
             )
         except RemoteDisconnected:
-            self.fail(f"{self.address} closed the connection; a service with --http-tls needs https://")
+            self.fail(
+                f"no usable answer from {self.address}: it closed the connection;"
+                " a service with --http-tls needs https://"
+            )
         except (OSError, HTTPException, ValueError) as error:
             self.fail(f"no usable answer from {self.address}: {str(error) or type(error).__name__}")
 
