@@ -94,6 +94,15 @@ async def test_texts_name_no_policy_that_the_namespace_may_not_ask_for(
     assert (await code_of(hidden, "GetMetrics"))[0] is DENIED, "before anything is said of its classes"
 
 
+async def test_a_trigger_without_policy_means_the_only_one_that_its_namespace_may_ask_for(
+    stage: Any, grpc_address: str, trigger_at: Any
+) -> None:
+    stage.load(examx={"io": (1, 5)}, shop={"mail": (1, 2)})
+    allow(stage, "shop", "elsewhere")
+    stage.publish(stage.decision(desired=4))
+    assert await trigger_at(grpc_address, workerClass="io").poll() == (4.0, True)
+
+
 async def test_bad_metadata_and_unknown_policies_leave_the_spec_constant(
     stage: Any, grpc_address: str, trigger_at: Any
 ) -> None:
