@@ -1,6 +1,7 @@
 """The gRPC server: KEDA's service, health and reflection, and an end in the right order."""
 
 import asyncio
+from functools import partial
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
@@ -8,8 +9,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from scaler.api.address import AddressError, parse_address
+from scaler.api.authorization import require_client_name
 from scaler.api.interceptor import CallGuard
 from scaler.api.keda import REPEAT_SECONDS, STREAM_SECONDS, KedaServicer
+from scaler.api.tls import Tls
 from scaler.pb import externalscaler_pb2 as pb
 from scaler.pb.externalscaler_pb2_grpc import add_ExternalScalerServicer_to_server
 from scaler.runtime.board import Board
@@ -49,12 +52,17 @@ class GrpcServer:
         clock: Clock,
         address: str,
         *,
+        tls: Tls | None = None,
         repeat_seconds: float = REPEAT_SECONDS,
         stream_seconds: float = STREAM_SECONDS,
         max_age_seconds: float = MAX_AGE_SECONDS,
         age_grace_seconds: float = AGE_GRACE_SECONDS,
     ) -> None:
-        """`address` is host:port, port 0 takes a free one; the times are parameters for tests."""
+        """`address` is host:port, port 0 takes a free one; the times are parameters for tests.
+
+        With `tls` every client, those of health and reflection included, must show a certificate.
+        """
+        self._tls = tls
         self._board = board
         self._metrics = metrics
         self._address = address
@@ -84,14 +92,20 @@ class GrpcServer:
             AddressError: the address is no address, its port is taken, or its host isn't ours.
         """
         host, port = parse_address(self._address)
-        server = grpc.aio.server(interceptors=[CallGuard(self._metrics.rpc_seconds)], options=self._options)
+        names = self._tls.client_names if self._tls is not None else frozenset()
+        guard = CallGuard(self._metrics.rpc_seconds, admit=partial(require_client_name, allowed=names))
+        server = grpc.aio.server(interceptors=[guard], options=self._options)
         add_ExternalScalerServicer_to_server(self._servicer, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection(
             (SERVICE_NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server
         )
         try:
-            bound = server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+            where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            if self._tls is None:
+                bound = server.add_insecure_port(where)
+            else:
+                bound = server.add_secure_port(where, self._tls.grpc_credentials())
         except RuntimeError as error:
             raise AddressError(
                 f"can't listen for gRPC on {self._address}: the port is taken or the address not local"

@@ -4,6 +4,7 @@ Neither probe looks at a broker: an outage of one must neither restart this serv
 of its endpoints, because KEDA's own fallback needs it to answer.
 """
 
+import ssl
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -41,8 +42,11 @@ class HttpServer:
         clock: Clock,
         address: str,
         announcements: Announcements | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`address` is host:port; port 0 takes a free one."""
+        """`address` is host:port; port 0 takes a free one. With `tls` it speaks HTTPS alone."""
+        self._tls = tls
         self._board = board
         self._clock = clock
         self._address = address
@@ -82,7 +86,7 @@ class HttpServer:
         )
         await runner.setup()
         try:
-            await web.TCPSite(runner, host, port).start()
+            await web.TCPSite(runner, host, port, ssl_context=self._tls).start()
         except OSError as error:
             await runner.cleanup()
             raise AddressError(f"can't listen for HTTP on {self._address}: {error.strerror}") from error

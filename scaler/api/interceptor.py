@@ -1,4 +1,4 @@
-"""What holds for every call of KEDA: it is timed, it is bounded, and no exception's text leaves the house.
+"""What holds for every call of KEDA: it is allowed, timed and bounded, and no exception's text gets out.
 
 grpc.aio sends the text of an unhandled exception to the client, and KEDA writes it into an event
 of the ScaledObject; such a text may hold a broker URL with its password.
@@ -53,9 +53,16 @@ class _Malformed:
 class CallGuard(grpc.aio.ServerInterceptor):
     """Wraps the methods of KEDA's service; health and reflection pass as they are."""
 
-    def __init__(self, seconds: Histogram, *, unary_seconds: float = UNARY_SECONDS) -> None:
-        """`seconds` has the labels method and code."""
+    def __init__(
+        self,
+        seconds: Histogram,
+        *,
+        admit: Callable[[Context], None] | None = None,
+        unary_seconds: float = UNARY_SECONDS,
+    ) -> None:
+        """`seconds` has the labels method and code; `admit` raises `Refused` at callers who may not call."""
         self._seconds = seconds
+        self._admit = admit or (lambda _: None)
         self._unary_seconds = unary_seconds
 
     async def intercept_service(
@@ -77,6 +84,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
         async def guarded(request: Any, context: Context) -> Any:  # noqa: ANN401 - any message
             try:
                 with self._timed(method):
+                    self._admit(context)
                     _require_message(request)
                     async with asyncio.timeout(self._unary_seconds):
                         return await call(request, context)
@@ -93,6 +101,7 @@ class CallGuard(grpc.aio.ServerInterceptor):
         async def guarded(request: Any, context: Context) -> AsyncIterator[Any]:  # noqa: ANN401 - any message
             try:
                 with self._timed(method):
+                    self._admit(context)
                     _require_message(request)
                     async with aclosing(call(request, context)) as messages:
                         async for message in messages:

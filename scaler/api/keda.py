@@ -3,17 +3,20 @@
 No handler waits for anything but the next snapshot, so a hung broker can't delay an answer, and
 asking never changes a decision. Why each answer is as it is, KEDA's habits say:
 
-- KEDA gives up on everything, its fallback included, where GetMetricSpec fails: it never does.
+- KEDA gives up on everything, its fallback included, where GetMetricSpec fails: it never does, except
+  to a namespace that may not ask.
 - Unknown is never zero and never inactive: no value at all (UNAVAILABLE) freezes the HPA.
 - The int field is all that KEDA before 2.17 reads, and what later ones read when the float is 0.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 
+from scaler.api.authorization import admits, require_namespace, visible
 from scaler.api.interceptor import Refused
 from scaler.api.metadata import MetadataError, parse_metadata
 from scaler.core.decision import Decision
@@ -61,7 +64,10 @@ class KedaServicer(ExternalScalerServicer):
         self, request: pb.ScaledObjectRef, context: Context
     ) -> pb.GetMetricSpecResponse:
         """Constant, whatever the metadata: bad metadata is GetMetrics's to say, where KEDA shows the text."""
-        del request, context
+        del context
+        with contextlib.suppress(MetadataError):
+            asked = parse_metadata(request.scalerMetadata).policy
+            require_namespace(self._board.snapshot, asked, request.namespace)
         spec = pb.MetricSpec(metricName=METRIC_NAME, targetSize=TARGET, targetSizeFloat=float(TARGET))
         return pb.GetMetricSpecResponse(metricSpecs=[spec])
 
@@ -97,8 +103,9 @@ class KedaServicer(ExternalScalerServicer):
 
         Before the first decision the stream is silent: a `true` on mere ignorance would start a pod
         of every class at zero whenever this service restarts, and silence can't scale anything down.
-        It returns, and so ends with OK, at shutdown, at its age limit, and when a reload takes the
-        class away. After any other end KEDA waits up to a minute before it comes back.
+        It returns, and so ends with OK, at shutdown, at its age limit, and when a reload takes away the
+        class or the namespace's leave to ask. After any other end KEDA waits up to a minute before it
+        comes back.
         """
         del context
         snapshot = self._board.snapshot
@@ -107,7 +114,7 @@ class KedaServicer(ExternalScalerServicer):
         ends_at = loop.time() + self._stream_seconds
         told: bool | None = None
         repeat_at = ends_at
-        while not self._ending and loop.time() < ends_at and _loaded(snapshot, key):
+        while not self._ending and loop.time() < ends_at and _open(snapshot, key, request.namespace):
             decision = snapshot.decisions.get(key)
             active = None if decision is None or _never_read(decision) else decision.active
             if active is not None and (active != told or (active and loop.time() >= repeat_at)):
@@ -146,7 +153,8 @@ class KedaServicer(ExternalScalerServicer):
 def _locate(snapshot: Snapshot, reference: pb.ScaledObjectRef) -> Key:
     try:
         target = parse_metadata(reference.scalerMetadata)
-        return snapshot.find(target.worker_class, target.policy)
+        require_namespace(snapshot, target.policy, reference.namespace)
+        return visible(snapshot, reference.namespace).find(target.worker_class, target.policy)
     except (MetadataError, UnknownClassError) as error:
         raise Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
 
@@ -156,9 +164,11 @@ def _never_read(decision: Decision) -> bool:
     return decision.quality == "blind" and decision.sampled_at is None
 
 
-def _loaded(snapshot: Snapshot, key: Key) -> bool:
+def _open(snapshot: Snapshot, key: Key, namespace: str) -> bool:
+    """Whether the class is loaded and the namespace may ask for it."""
     policy, worker_class = key
-    return policy in snapshot.policies and worker_class in snapshot.policies[policy].spec.workers
+    loaded = snapshot.policies.get(policy)
+    return loaded is not None and worker_class in loaded.spec.workers and admits(loaded, namespace)
 
 
 def _require_current(decision: Decision | None, snapshot: Snapshot, now: float) -> Decision:

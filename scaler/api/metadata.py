@@ -24,7 +24,7 @@ class MetadataError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Which worker class a trigger asks for; without a policy, the only one that is loaded."""
+    """Which worker class a trigger asks for; without a policy, the only one that it may ask for."""
 
     worker_class: str
     policy: str | None

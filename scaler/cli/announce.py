@@ -10,7 +10,7 @@ from urllib.parse import quote
 import typer
 from pydantic_core import PydanticCustomError
 
-from scaler.cli.asking import Service
+from scaler.cli.asking import CaFile, Service
 from scaler.core.policy.values import parse_duration
 
 PATH = "/api/v1/announcements"
@@ -39,6 +39,7 @@ def announce(
     address: Annotated[
         str, typer.Option(envvar="SCALER_ADDRESS", help="HTTP address of the service.")
     ] = "http://127.0.0.1:8080",
+    ca_file: CaFile = None,
     token_file: Annotated[
         Path | None, typer.Option(envvar="SCALER_TOKEN_FILE", help="The service's token for changes.")
     ] = None,
@@ -50,7 +51,7 @@ def announce(
 
     Exit status: 0; 1 where it was taken and can't come true as declared; 2 where it wasn't taken.
     """
-    service = Service("announce", address)
+    service = Service("announce", address, ca_file)
     warned = False
     if withdraw is not None:
         if worker_class is not None:

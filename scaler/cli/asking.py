@@ -1,13 +1,14 @@
 """Requests of the commands to a running service."""
 
 import json
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, RemoteDisconnected
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 from urllib.error import HTTPError, URLError
-from urllib.request import ProxyHandler, Request, build_opener
+from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
 import typer
 
@@ -16,6 +17,11 @@ TIMEOUT_SECONDS = 5.0
 #: Bytes that are read of an answer: a thousand classes are about 2 MB.
 MOST_BYTES = 16 * 1024 * 1024
 
+CaFile = Annotated[
+    Path | None,
+    typer.Option(envvar="SCALER_CA_FILE", help="CA of the service's certificate, for https://… addresses."),
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -23,6 +29,8 @@ class Service:
 
     command: str
     address: str
+    #: Who signed the certificate of a service with --http-tls; without it the system's authorities count.
+    ca_file: Path | None = None
 
     def ask(
         self,
@@ -43,7 +51,7 @@ class Service:
         if token_file is not None:
             request.add_header("Authorization", f"Bearer {self._token(token_file)}")
         # No proxy: the service is on this machine (kubectl port-forward) or in this cluster.
-        opener = build_opener(ProxyHandler({}))
+        opener = build_opener(ProxyHandler({}), HTTPSHandler(context=self._trust()))
         try:
             with opener.open(request, timeout=TIMEOUT_SECONDS) as response:
                 return json.loads(response.read(MOST_BYTES))
@@ -51,8 +59,18 @@ class Service:
             with error:
                 self.fail(f"{_reason(error)} (asked {self.address})")
         except URLError as error:
+            if isinstance(error.reason, ssl.SSLCertVerificationError):
+                self.fail(
+                    f"the certificate of {self.address} isn't trusted: {error.reason.verify_message};"
+                    " name its CA with --ca-file, and ask under a name that it has"
+                )
             self.fail(
                 f"can't reach {self.address}: {error.reason}; is the service running, and is --address right?"
+            )
+        except RemoteDisconnected:
+            self.fail(
+                f"no usable answer from {self.address}: it closed the connection;"
+                " a service with --http-tls needs https://"
             )
         except (OSError, HTTPException, ValueError) as error:
             self.fail(f"no usable answer from {self.address}: {str(error) or type(error).__name__}")
@@ -65,6 +83,14 @@ class Service:
     def stranger(self) -> NoReturn:
         """Something else listens there."""
         self.fail(f"{self.address} answers, but not as a celery-scaler does")
+
+    def _trust(self) -> ssl.SSLContext:
+        try:
+            return ssl.create_default_context(cafile=self.ca_file)
+        except ssl.SSLError:
+            self.fail(f"{self.ca_file} holds no CA certificate; it must be a PEM file")
+        except OSError as error:
+            self.fail(f"can't read the CA file {self.ca_file}: {error.strerror}")
 
     def _token(self, path: Path) -> str:
         try:

@@ -6,7 +6,7 @@ from urllib.parse import quote, urlencode
 
 import typer
 
-from scaler.cli.asking import Service
+from scaler.cli.asking import CaFile, Service
 
 
 def explain(
@@ -18,6 +18,7 @@ def explain(
     address: Annotated[
         str, typer.Option(envvar="SCALER_ADDRESS", help="HTTP address of the service.")
     ] = "http://127.0.0.1:8080",
+    ca_file: CaFile = None,
     output: Annotated[
         Literal["text", "json"], typer.Option(help="Lines for people, or JSON for programs.")
     ] = "text",
@@ -26,7 +27,7 @@ def explain(
 
     Exit status: 0, or 2 when the service can't be reached or doesn't know the class.
     """
-    service = Service("explain", address)
+    service = Service("explain", address, ca_file)
     answer = service.ask(_path(worker_class, policy))
     try:
         if worker_class is None and policy is not None:

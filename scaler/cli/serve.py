@@ -16,9 +16,20 @@ from scaler.api.announcements import Announcements
 from scaler.api.bearer import Bearer
 from scaler.api.grpc_server import GrpcServer
 from scaler.api.http_server import HttpServer
+from scaler.cli.tls_options import (
+    ClientNames,
+    HttpTls,
+    TlsCa,
+    TlsCert,
+    TlsKey,
+    TlsOptionError,
+    TlsOptions,
+    warn_of_open_doors,
+)
 from scaler.core.policy import ScalingPolicy
 from scaler.policyfile import PolicyError, load_directory_or_file
 from scaler.runtime.board import Board
+from scaler.runtime.certificates import CertificateError
 from scaler.runtime.clock import steady_clock
 from scaler.runtime.engine import Engine
 from scaler.runtime.logs import configure_logging
@@ -45,6 +56,7 @@ class Settings:
     grace: float
     record: Path | None
     token_file: Path | None
+    tls: TlsOptions
 
     def load(self) -> Mapping[str, ScalingPolicy]:
         """Read the policies anew.
@@ -103,6 +115,11 @@ def serve(
             help="File with the token for changes over HTTP (`announce`); without one they are refused.",
         ),
     ] = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    tls_ca: TlsCa = None,
+    tls_client_names: ClientNames = "",
+    http_tls: HttpTls = False,
     log_level: Annotated[
         str, typer.Option(envvar="SCALER_LOG_LEVEL", help="debug, info, warning or error.")
     ] = "info",
@@ -111,11 +128,20 @@ def serve(
     if log_level.lower() not in {"debug", "info", "warning", "error"}:
         _fail(f"unknown log level {log_level!r}; write debug, info, warning or error")
     configure_logging(level=log_level)
-    settings = Settings(
-        policies, environment or None, grpc_address, http_address, interval, drain, grace, record, token_file
-    )
     flight = None
     try:
+        settings = Settings(
+            policies,
+            environment or None,
+            grpc_address,
+            http_address,
+            interval,
+            drain,
+            grace,
+            record,
+            token_file,
+            TlsOptions.of(tls_cert, tls_key, tls_ca, tls_client_names, http=http_tls),
+        )
         loaded = settings.load()
         store = open_store(state)
         if record is not None:
@@ -125,12 +151,12 @@ def serve(
         for diagnostic in error.diagnostics:
             typer.echo(str(diagnostic), err=True)
         raise typer.Exit(2) from None
-    except (StoreError, RecorderError) as error:
+    except (StoreError, RecorderError, TlsOptionError) as error:
         _fail(str(error))
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(settings, loaded, store, flight))
-    except AddressError as error:
+    except (AddressError, CertificateError) as error:
         _fail(str(error))
     finally:
         if flight is not None:
@@ -158,6 +184,8 @@ async def _serve(
     flight: FlightRecorder | None,
 ) -> None:
     clock, metrics, board = steady_clock(), Metrics(), Board()
+    tls = settings.tls.open(metrics, clock)
+    warn_of_open_doors(settings.tls, settings.grpc_address, settings.http_address, settings.token_file)
     engine = Engine(
         board=board,
         clock=clock,
@@ -174,9 +202,10 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
 
-    grpc_server = GrpcServer(board, metrics, clock, settings.grpc_address)
+    grpc_server = GrpcServer(board, metrics, clock, settings.grpc_address, tls=tls)
     announcements = Announcements(engine, board, clock, Bearer(settings.token_file))
-    http_server = HttpServer(board, metrics, clock, settings.http_address, announcements)
+    https = tls.http_context if tls is not None and settings.tls.http else None
+    http_server = HttpServer(board, metrics, clock, settings.http_address, announcements, tls=https)
     loops = [
         asyncio.create_task(engine.run(), name="engine"),
         asyncio.create_task(
@@ -184,10 +213,18 @@ async def _serve(
         ),
         asyncio.create_task(stop.wait(), name="signal"),
     ]
+    if tls is not None:
+        loops.append(asyncio.create_task(tls.follow(), name="certificates"))
     try:
         grpc_port = await grpc_server.start()
         http_port = await http_server.start()
-        log.info("serving", grpc_port=grpc_port, http_port=http_port, policies=sorted(policies))
+        log.info(
+            "serving",
+            grpc_port=grpc_port,
+            http_port=http_port,
+            tls=tls is not None,
+            policies=sorted(policies),
+        )
         finished, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
         if not stop.is_set():
             log.critical(

@@ -17,9 +17,16 @@ from scaler.pb.externalscaler_pb2_grpc import ExternalScalerStub
 ROUND_ROBIN = '{"loadBalancingConfig": [{"round_robin": {}}]}'
 
 
-def keda_channel(address: str) -> grpc.aio.Channel:
-    """A channel as KEDA opens it; the address may be any gRPC target."""
-    return grpc.aio.insecure_channel(address, options=[("grpc.service_config", ROUND_ROBIN)])
+def keda_channel(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
+    """A channel as KEDA opens it; the address may be any gRPC target.
+
+    Credentials are what KEDA makes of a TriggerAuthentication: `grpc.ssl_channel_credentials` of
+    caCert, tlsClientKey and tlsClientCert.
+    """
+    options = [("grpc.service_config", ROUND_ROBIN)]
+    if credentials is None:
+        return grpc.aio.insecure_channel(address, options=options)
+    return grpc.aio.secure_channel(address, credentials, options=options)
 
 
 class KedaTrigger:

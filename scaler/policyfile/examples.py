@@ -16,6 +16,7 @@ EXAMPLES = {
     "spec": "{brokers: {…}, workers: {…}}",
     "brokers": '{main: {url: "${BROKER_URL}"}}',
     "workers": "{io: {queues: [email], concurrency: 4, serviceTime: 1.5s, replicas: {max: 5}}}",
+    "namespaces": "[examx-production]",
     "priorities": "{critical: 9, bulk: 4}",
     "alerts": "{critical: {queueDepth: 0.8}}",
     "breakers": "{failureThreshold: 5}",
@@ -97,6 +98,7 @@ EXAMPLES = {
 ITEMS = {
     "brokers": '{url: "${BROKER_URL}"}',
     "workers": "{queues: [email], concurrency: 4, serviceTime: 1.5s, replicas: {max: 5}}",
+    "namespaces": "examx-production",
     "priorities": "9",
     "environments": "{}",
     "databases": "{failureThreshold: 3}",
@@ -132,6 +134,8 @@ def stand_in(path: Path) -> object:
         return _HARMLESS[path[-1]]
     if path[-2:-1] == ("queues",):
         return str(path)  # unlike any other queue
+    if path[-2:-1] == ("namespaces",):
+        return f"unlike-any-other-{path[-1]}"
     if not is_known(path):
         return None  # what holds it is of the wrong shape, and said to be
     return YAML(typ="safe", pure=True).load(example_at(path).replace("${BROKER_URL}", "amqp://"))

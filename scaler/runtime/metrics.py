@@ -123,6 +123,23 @@ class Metrics:
             "1 while the policy files on disk are broken and the previous policies stay in force.",
             registry=registry,
         )
+        self.tls_certificate_expiry_timestamp_seconds = gauge(
+            "tls_certificate_expiry_timestamp_seconds",
+            "Seconds since the epoch at which the certificate in force expires: the server's, and the CA"
+            " certificate for its clients that is valid longest.",
+            ("certificate",),
+        )
+        self.tls_reload_total = Counter(
+            prefix + "tls_reload_total",
+            "Reloads of the certificates, by result.",
+            ("result",),
+            registry=registry,
+        )
+        self.tls_broken = Gauge(
+            prefix + "tls_broken",
+            "1 while the certificate files can't be used and the previous certificates stay in force.",
+            registry=registry,
+        )
         Info(prefix + "build", "Version of the running service.", registry=registry).info(
             {"version": __version__}
         )

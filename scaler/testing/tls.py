@@ -39,8 +39,12 @@ class TlsDirectory:
         return self.path / "client.key"
 
 
-def make_certificates(directory: Path) -> TlsDirectory:
+def make_certificates(directory: Path, *, client: str = "client") -> TlsDirectory:
     """Create authority, server and client with openssl (0.1 s), valid for two days.
+
+    Args:
+        directory: an empty folder.
+        client: a name of the client, besides those of this machine.
 
     Raises:
         FileNotFoundError: openssl isn't installed.
@@ -49,12 +53,25 @@ def make_certificates(directory: Path) -> TlsDirectory:
     _openssl(directory, "-subj", "/CN=test-ca", "-keyout", "ca.key", "-out", "ca.pem")
     signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:FALSE")
     names = "subjectAltName=IP:127.0.0.1,DNS:localhost"
-    for name in ("server", "client"):
-        files = ("-keyout", f"{name}.key", "-out", f"{name}.pem")
-        _openssl(directory, *signed, "-addext", names, "-subj", f"/CN={name}", *files)
+    for role, name in (("server", "server"), ("client", client)):
+        files = ("-keyout", f"{role}.key", "-out", f"{role}.pem")
+        given = f"{names},DNS:{name}"
+        _openssl(directory, *signed, "-addext", given, "-subj", f"/CN={name}", *files)
     return TlsDirectory(directory)
 
 
+def expire(certificates: TlsDirectory, role: str) -> None:
+    """Sign the certificate of `server` or `client` anew, with an end that was yesterday."""
+    cert, key = f"{role}.pem", f"{role}.key"
+    request = ("-new", "-key", key, "-subj", f"/CN={role}", "-out", f"{role}.csr")
+    _run(certificates.path, "openssl", "req", *request)
+    signer = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "-1")
+    _run(certificates.path, "openssl", "x509", "-req", "-in", f"{role}.csr", *signer, "-out", cert)
+
+
 def _openssl(directory: Path, *arguments: str) -> None:
-    command = ("openssl", "req", "-x509", *_KEY, *arguments)
+    _run(directory, "openssl", "req", "-x509", *_KEY, *arguments)
+
+
+def _run(directory: Path, *command: str) -> None:
     subprocess.run(command, cwd=directory, check=True, capture_output=True, timeout=30)  # noqa: S603 - fixed

@@ -1,9 +1,12 @@
 """A board that the test fills, a clock that it turns, and the real servers over them."""
 
+import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -11,6 +14,7 @@ import pytest
 
 from scaler.api.grpc_server import GrpcServer
 from scaler.api.http_server import HttpServer
+from scaler.api.tls import Tls
 from scaler.core.decide import WorkerClass, decide
 from scaler.core.decision import Decision, Term
 from scaler.core.observation import Observation, QueueReading
@@ -18,7 +22,9 @@ from scaler.core.policy import ScalingPolicy
 from scaler.core.state import WorkerState
 from scaler.demo.keda_client import KedaTrigger
 from scaler.runtime.board import Board, Snapshot
+from scaler.runtime.certificates import CertificateFiles
 from scaler.runtime.metrics import Metrics
+from scaler.testing.tls import TlsDirectory
 
 #: Where the tests' time begins: 2027-01-15 08:00:00 UTC.
 START = 1_800_000_000.0
@@ -115,6 +121,36 @@ class Stage:
         }
 
 
+@dataclass
+class SecretVolume:
+    """A Secret as the kubelet mounts it: the files are links, and an update swaps the one link `..data`."""
+
+    path: Path
+    swaps: int = 0
+
+    @property
+    def files(self) -> CertificateFiles:
+        """The files as `serve` is given them."""
+        return CertificateFiles(self.path / "tls.crt", self.path / "tls.key", self.path / "ca.crt")
+
+    def swap(self, certificates: TlsDirectory, *, key: Path | None = None) -> None:
+        """The Secret holds these now; `key` puts another one in the place of the right one."""
+        self.swaps += 1
+        held = self.path / f"..{self.swaps}"
+        held.mkdir(parents=True)
+        sources = {
+            "tls.crt": certificates.server_cert_file,
+            "tls.key": key or certificates.server_key_file,
+            "ca.crt": certificates.ca_file,
+        }
+        for name, source in sources.items():
+            (held / name).write_bytes(source.read_bytes())
+            if self.swaps == 1:
+                (self.path / name).symlink_to(Path("..data") / name)
+        (self.path / "..new").symlink_to(held.name)
+        (self.path / "..new").replace(self.path / "..data")
+
+
 @pytest.fixture
 def make_stage() -> Callable[[], Stage]:
     """Stages for tests with several replicas of the service."""
@@ -139,9 +175,9 @@ def serve_grpc(stage: Stage, stack: AsyncExitStack) -> Callable[..., Awaitable[t
     """Starts a gRPC server over a stage; (server, address)."""
 
     async def serve(
-        over: Stage = stage, *, address: str = "127.0.0.1:0", **times: float
+        over: Stage = stage, *, address: str = "127.0.0.1:0", tls: Tls | None = None, **times: float
     ) -> tuple[GrpcServer, str]:
-        server = GrpcServer(over.board, over.metrics, over.clock, address, **times)
+        server = GrpcServer(over.board, over.metrics, over.clock, address, tls=tls, **times)
         port = await server.start()
         stack.push_async_callback(server.stop, 0, 0)
         return server, f"127.0.0.1:{port}"
@@ -167,6 +203,31 @@ def trigger_at(stack: AsyncExitStack) -> Callable[..., KedaTrigger]:
         return trigger
 
     return connect
+
+
+@pytest.fixture
+def secret(certificates: TlsDirectory, tmp_path: Path) -> SecretVolume:
+    """A mounted Secret with the certificates of this run."""
+    volume = SecretVolume(tmp_path / "secret")
+    volume.swap(certificates)
+    return volume
+
+
+@pytest.fixture
+def serve_tls(
+    stage: Stage, secret: SecretVolume, serve_grpc: Any, stack: AsyncExitStack
+) -> Callable[..., Awaitable[tuple[Tls, str]]]:
+    """Starts a gRPC server with TLS over the stage that looks at the Secret all the time; (tls, address)."""
+
+    async def serve(*client_names: str) -> tuple[Tls, str]:
+        names = frozenset(client_names)
+        tls = Tls(secret.files, stage.metrics, time.time, client_names=names, look_seconds=0.02)
+        following = asyncio.create_task(tls.follow())
+        stack.callback(following.cancel)
+        _, address = await serve_grpc(tls=tls)
+        return tls, address
+
+    return serve
 
 
 @pytest.fixture

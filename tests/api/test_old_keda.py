@@ -6,6 +6,9 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from scaler.demo.keda_client import keda_channel
+from scaler.testing.tls import TlsDirectory
+
 INT64, STRING = (
     descriptor_pb2.FieldDescriptorProto.TYPE_INT64,
     descriptor_pb2.FieldDescriptorProto.TYPE_STRING,
@@ -67,21 +70,39 @@ async def test_an_old_keda_reads_name_target_value_and_activity(
     stage: Any, grpc_address: str, old: dict[str, Any]
 ) -> None:
     stage.publish(stage.decision(desired=4))
+    async with keda_channel(grpc_address) as channel:
+        await ask_as_then(channel, old)
+
+
+async def test_the_same_with_tls(
+    stage: Any, serve_tls: Any, old: dict[str, Any], certificates: TlsDirectory
+) -> None:
+    stage.publish(stage.decision(desired=4))
+    _, address = await serve_tls()
+    credentials = grpc.ssl_channel_credentials(
+        certificates.ca_file.read_bytes(),
+        certificates.client_key_file.read_bytes(),
+        certificates.client_cert_file.read_bytes(),
+    )
+    async with keda_channel(address, credentials) as channel:
+        await ask_as_then(channel, old)
+
+
+async def ask_as_then(channel: grpc.aio.Channel, old: dict[str, Any]) -> None:
     reference = old["ScaledObjectRef"](name="celery-io", namespace="examx")
     reference.scalerMetadata["workerClass"] = "io"
-    async with grpc.aio.insecure_channel(grpc_address) as channel:
 
-        async def call(method: str, request: Any, answer: str) -> Any:
-            return await channel.unary_unary(
-                f"/externalscaler.ExternalScaler/{method}",
-                request_serializer=lambda message: message.SerializeToString(),
-                response_deserializer=old[answer].FromString,
-            )(request, timeout=5)
+    async def call(method: str, request: Any, answer: str) -> Any:
+        return await channel.unary_unary(
+            f"/externalscaler.ExternalScaler/{method}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=old[answer].FromString,
+        )(request, timeout=5)
 
-        spec = (await call("GetMetricSpec", reference, "GetMetricSpecResponse")).metricSpecs[0]
-        assert (spec.metricName, spec.targetSize) == ("desired-replicas", 1)
-        assert not hasattr(spec, "targetSizeFloat"), "this is the old message"
-        request = old["GetMetricsRequest"](scaledObjectRef=reference, metricName=spec.metricName)
-        values = (await call("GetMetrics", request, "GetMetricsResponse")).metricValues
-        assert [(value.metricName, value.metricValue) for value in values] == [("desired-replicas", 4)]
-        assert (await call("IsActive", reference, "IsActiveResponse")).result is True
+    spec = (await call("GetMetricSpec", reference, "GetMetricSpecResponse")).metricSpecs[0]
+    assert (spec.metricName, spec.targetSize) == ("desired-replicas", 1)
+    assert not hasattr(spec, "targetSizeFloat"), "this is the old message"
+    request = old["GetMetricsRequest"](scaledObjectRef=reference, metricName=spec.metricName)
+    values = (await call("GetMetrics", request, "GetMetricsResponse")).metricValues
+    assert [(value.metricName, value.metricValue) for value in values] == [("desired-replicas", 4)]
+    assert (await call("IsActive", reference, "IsActiveResponse")).result is True

@@ -378,6 +378,27 @@ CASES = [
         "brokers.main.url has a password written into it",
         'take it from a variable ("${BROKER_URL}")',
     ),
+    Case(
+        "namespace with a pattern",
+        "spec:\n  brokers:",
+        "spec:\n  namespaces: [shop, ▶shop-*]\n  brokers:",
+        "namespaces[1] can't be 'shop-*'",
+        "lower-case letters, digits and -",
+    ),
+    Case(
+        "namespace twice",
+        "spec:\n  brokers:",
+        "spec:\n  namespaces: [shop, ▶shop]\n  brokers:",
+        "namespace 'shop' stands twice",
+        "remove one",
+    ),
+    Case(
+        "no namespace at all",
+        "spec:\n  brokers:",
+        "spec:\n  ▶namespaces: []\n  brokers:",
+        "namespaces is empty",
+        "write at least one, as in namespaces: [examx-production]",
+    ),
     # Variables and environments.
     Case(
         "unset variable",

@@ -63,6 +63,7 @@ def test_every_model_has_its_section() -> None:
 WORDS = {
     "broker": "the first",
     "namespace": "the scaler's own",
+    "namespaces": "all",
     "scaleUp": "the HPA's",
     "scaleDown": "the HPA's",
 }

@@ -25,6 +25,9 @@ def _blank_is_absent(value: object) -> object:
 
 
 OptionalText = Annotated[str | None, BeforeValidator(_blank_is_absent)]
+#: A namespace of Kubernetes, in full. There are no patterns: `examx-*` would let in whoever may create a
+#: namespace of such a name, and nobody could tell from the file who that is.
+NamespaceName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_blank_is_absent)]
 
 
@@ -140,6 +143,8 @@ class Spec(Model):
     """Where queues are, by name; the first is the one of classes that name none."""
     workers: Annotated[dict[Name, WorkerPolicy], Field(min_length=1)]
     """The worker classes, by name; ScaledObjects refer to them as `workerClass`."""
+    namespaces: Annotated[tuple[NamespaceName, ...], Field(min_length=1)] = ()
+    """The namespaces whose ScaledObjects may ask for this policy; without it all may."""
     priorities: dict[Name, Annotated[int, Field(ge=0, le=9)]] = Field(default_factory=dict)
     """Kinds of tasks and their priority: 9 runs first (RabbitMQ's order), 0 last."""
     alerts: Alerts = Alerts()
@@ -157,7 +162,8 @@ class Spec(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        refuse([*self._unknown_brokers(), *self._shared_queues()])
+        twice = repetitions(self.namespaces, "namespace", ("namespaces",))
+        refuse([*self._unknown_brokers(), *self._shared_queues(), *twice])
         return self
 
     def _unknown_brokers(self) -> Iterator[PydanticCustomError]:
