@@ -16,10 +16,12 @@ from scaler.api.announcements import Announcements
 from scaler.api.bearer import Bearer
 from scaler.api.grpc_server import GrpcServer
 from scaler.api.http_server import HttpServer
+from scaler.cluster.access import AccessError, Mode, open_cluster
+from scaler.cluster.base import ClusterReader
 from scaler.core.policy import ScalingPolicy
 from scaler.policyfile import PolicyError, load_directory_or_file
 from scaler.runtime.board import Board
-from scaler.runtime.clock import steady_clock
+from scaler.runtime.clock import Clock, steady_clock
 from scaler.runtime.engine import Engine
 from scaler.runtime.logs import configure_logging
 from scaler.runtime.metrics import Metrics
@@ -103,6 +105,13 @@ def serve(
             help="File with the token for changes over HTTP (`announce`); without one they are refused.",
         ),
     ] = None,
+    kubernetes: Annotated[
+        Mode,
+        typer.Option(
+            envvar="SCALER_KUBERNETES",
+            help="Where the scale targets of the policies are read; auto: in the pod's own cluster.",
+        ),
+    ] = Mode.AUTO,
     log_level: Annotated[
         str, typer.Option(envvar="SCALER_LOG_LEVEL", help="debug, info, warning or error.")
     ] = "info",
@@ -115,8 +124,10 @@ def serve(
         policies, environment or None, grpc_address, http_address, interval, drain, grace, record, token_file
     )
     flight = None
+    clock = steady_clock()
     try:
         loaded = settings.load()
+        cluster = open_cluster(kubernetes, clock=clock)
         store = open_store(state)
         if record is not None:
             flight = FlightRecorder(record)
@@ -125,11 +136,11 @@ def serve(
         for diagnostic in error.diagnostics:
             typer.echo(str(diagnostic), err=True)
         raise typer.Exit(2) from None
-    except (StoreError, RecorderError) as error:
+    except (StoreError, RecorderError, AccessError) as error:
         _fail(str(error))
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(settings, loaded, store, flight))
+            runner.run(_serve(settings, loaded, store, flight, cluster=cluster, clock=clock))
     except AddressError as error:
         _fail(str(error))
     finally:
@@ -156,8 +167,11 @@ async def _serve(
     policies: Mapping[str, ScalingPolicy],
     store: StateStore,
     flight: FlightRecorder | None,
+    *,
+    cluster: ClusterReader,
+    clock: Clock,
 ) -> None:
-    clock, metrics, board = steady_clock(), Metrics(), Board()
+    metrics, board = Metrics(), Board()
     engine = Engine(
         board=board,
         clock=clock,
@@ -166,6 +180,7 @@ async def _serve(
         open_source=open_source,
         open_receiver=open_receiver,
         flight=flight,
+        cluster=cluster,
         interval=settings.interval,
     )
     await engine.apply(policies)
