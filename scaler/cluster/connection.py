@@ -9,12 +9,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from typing import Any
 
 import aiohttp
-from kubernetes_asyncio.client import ApiClient, ApiException, Configuration
+from kubernetes_asyncio.client import ApiClient, Configuration
 from kubernetes_asyncio.config import ConfigException
 
-from scaler.cluster.errors import ClusterError, error_of
+from scaler.cluster.errors import ClusterError, UnauthorizedError, error_of
 
 Configure = Callable[[], Awaitable[Configuration]]
 
@@ -30,7 +31,7 @@ class Connection:
     def __init__(self, configure: Configure) -> None:
         """`configure` reads the configuration anew at each call."""
         self._configure = configure
-        self._client: ApiClient | None = None
+        self._client: Any = None
         self._opening = asyncio.Lock()
 
     async def read(
@@ -64,7 +65,7 @@ class Connection:
         Raises:
             ClusterError: no answer, one that isn't 2xx, or an end in the middle of it.
         """
-        client: ApiClient | None = None
+        client: Any = None
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=silence)
         try:
             client = await self._opened()
@@ -78,12 +79,13 @@ class Connection:
                 _request_timeout=timeout,
             )
             async with response:
+                # The library looks at the status of answers only that it decodes itself.
+                if response.status != HTTPStatus.OK:
+                    raise error_of(response.status, *place, response.headers.get("Retry-After"))
                 yield response.content
-        except ApiException as error:
-            if error.status == HTTPStatus.UNAUTHORIZED:
-                await self._drop(client)
-            after = error.headers.get("Retry-After") if error.headers else None
-            raise error_of(error.status, *place, after) from error
+        except UnauthorizedError:
+            await self._drop(client)
+            raise
         except ConfigException as error:
             raise ClusterError(f"the Kubernetes configuration can't be used: {error}"[:200]) from error
         except TimeoutError as error:
@@ -105,8 +107,8 @@ class Connection:
                 self._client = ApiClient(await self._configure())
             return self._client
 
-    async def _drop(self, client: ApiClient | None) -> None:
+    async def _drop(self, client: ApiClient) -> None:
         # Of several requests that fail together only the first may drop: the others' successor is new.
-        if client is not None and client is self._client:
+        if client is self._client and client is not None:
             self._client = None
             await client.close()

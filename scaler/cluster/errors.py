@@ -20,6 +20,10 @@ class GoneError(ClusterError):
     """The asked version is no longer kept (410): everything has to be listed anew."""
 
 
+class UnauthorizedError(ClusterError):
+    """The token isn't taken (401). The next attempt reads it anew, so that is soon."""
+
+
 class RefusedError(ClusterError):
     """There is no right (403) or no such kind (404): a person has to act."""
 
@@ -41,8 +45,7 @@ def error_of(status: int, what: str, place: str, retry_after: str | None) -> Clu
         case HTTPStatus.GONE:
             return GoneError(f"the version of {what} is too old")
         case HTTPStatus.UNAUTHORIZED:
-            # The next attempt reads the token anew, and that is soon.
-            return ClusterError("the API server refuses the token (401); check the service account")
+            return UnauthorizedError("the API server refuses the token (401); check the service account")
         case HTTPStatus.FORBIDDEN:
             return RefusedError(f"no right to read {what}; grant get, list and watch on {what} in {place}")
         case HTTPStatus.NOT_FOUND:

@@ -141,11 +141,12 @@ class ApiReader:
         gaps += _gaps(namespace.pods, now)
         if _fresh(namespace.pods, now):
             pods = namespace.of(namespace.pods, owner)
-        measured, missing = None, ()
+        measured = None
         if (name, owner) in self._measured:
             gaps += _gaps(namespace.metrics, now)
             if pods is not None and _fresh(namespace.metrics, now):
                 measured, missing = utilization(pods, namespace.metrics.found, now)
+                gaps += missing
         scaled, autoscaler = self._scalers(namespace, owner, gaps, now)
         return Workload(
             target=title,
@@ -158,7 +159,7 @@ class ApiReader:
             utilization=measured,
             scaled_object=scaled,
             autoscaler=autoscaler,
-            gaps=(*gaps, *missing),
+            gaps=tuple(gaps),
             expected=any(one.heard_at is None and not one.refused for one in (copy, namespace.pods)),
         )
 

@@ -95,7 +95,8 @@ class KubernetesApi:
         """Serve on loopback for as long as the block lasts; gives the URL."""
         app = web.Application(client_max_size=3 << 20)
         app.router.add_route("*", "/{path:.*}", self._handle)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        # A real server drops what it does for clients that went away.
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         try:
             await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()

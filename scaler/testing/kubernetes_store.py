@@ -108,7 +108,7 @@ class Store:
                 f'Operation cannot be fulfilled on {resource[1]} "{name[1]}": the object has been modified;'
                 " please apply your changes to the latest version and try again",
             )
-        after = before if part == "status" else copy.deepcopy(document)
+        after = copy.deepcopy(before if part == "status" else document)
         source = document if part == "status" else before
         if "status" in source:
             after["status"] = copy.deepcopy(source["status"])

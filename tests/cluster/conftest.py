@@ -21,7 +21,7 @@ from scaler.testing.kubernetes_store import Object
 
 #: Fast enough for a test, slow enough for a machine that is busy.
 HURRY = Pace(watch=2.0, silence=0.6, first_retry=0.05, last_retry=0.2, refused=0.1, poll=0.1, steady=0.2)
-MAKERS = {
+MAKERS: dict[str, tuple[str, Callable[..., Object]]] = {
     "deployments": ("apps/v1", deployment),
     "pods": ("v1", pod),
     "usages": ("metrics.k8s.io/v1beta1", usage),

@@ -1,6 +1,5 @@
 """The API server and the network at their worst: what is read stays right, or is said to be unknown."""
 
-import asyncio
 import ssl
 import time
 from collections.abc import Callable
@@ -55,11 +54,14 @@ async def test_old_values_stand_while_everything_is_listed_anew(settled: Any) ->
     settled.api.store.version += 10
     settled.api.compact()
     settled.api.drop_watches()
-    seen: list[int | None] = []
-    await wait_until(
-        lambda: seen.append(settled.seen().replicas) or seen[-1] == 3, description="the new value"
-    )
-    assert set(seen) == {2, 3}, "never unknown in between"
+    seen: set[int | None] = set()
+
+    def watched() -> bool:
+        seen.add(settled.seen().replicas)
+        return 3 in seen
+
+    await wait_until(watched, description="the new value")
+    assert seen == {2, 3}, "never unknown in between"
 
 
 async def test_bookmarks_keep_a_quiet_watch_from_growing_old(settled: Any) -> None:

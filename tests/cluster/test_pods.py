@@ -84,7 +84,8 @@ def test_a_container_without_a_request_makes_that_resource_unknown() -> None:
 
 
 def test_every_pod_counts_once() -> None:
-    never, fallen = {"ready": False, "turned": NOW - 1200}, {"ready": False, "turned": NOW - 100}
+    never: dict[str, Any] = {"ready": False, "turned": NOW - 1200}
+    fallen = never | {"turned": NOW - 100}
     pods = [
         pod(),
         pod(leaving=True),
