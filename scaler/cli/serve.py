@@ -1,6 +1,7 @@
 """`celery-scaler serve`: the service that KEDA calls."""
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -139,6 +140,10 @@ def serve(
     except (StoreError, RecorderError, AccessError) as error:
         _fail(str(error))
     try:
+        # What was imported stays for good. Frozen, it isn't looked through by every full collection, which
+        # with the Kubernetes client in memory stops the service for 35 to 70 ms.
+        gc.collect()
+        gc.freeze()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(settings, loaded, store, flight, cluster=cluster, clock=clock))
     except AddressError as error:

@@ -5,7 +5,8 @@ many connections as one. Deciding asks memory only.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from scaler.cluster.connection import Connection
@@ -24,8 +25,9 @@ from scaler.cluster.objects import (
 )
 from scaler.cluster.pace import Pace
 from scaler.cluster.pods import count, utilization
+from scaler.core.observation import Utilization
 from scaler.core.policy.worker import ScaleTarget
-from scaler.core.workload import Autoscaler, KedaObject, Workload
+from scaler.core.workload import Autoscaler, KedaObject, Pods, Workload
 
 #: A copy that wasn't heard of for so long is unknown: a watch and the time to notice its loss, and a retry.
 STALE_SECONDS = 90.0
@@ -33,6 +35,17 @@ PODS, SCALED_OBJECTS, AUTOSCALERS, METRICS = "pods", "scaledobjects", "horizonta
 PLURALS = {"Deployment": "deployments", "StatefulSet": "statefulsets"}
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class PodsSeen:
+    """What was computed of which pods and metrics."""
+
+    pods: Sequence[Pod]
+    usages: Mapping[str, Usage] | None
+    counts: Pods
+    utilization: Utilization | None
+    gaps: tuple[str, ...]
 
 
 class Namespace:
@@ -51,6 +64,7 @@ class Namespace:
         place = Place("apis/metrics.k8s.io/v1beta1", "pods", name)
         self.metrics: Copy[Usage] = Polled(connection, place, usage_of, clock, pace)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._seen: dict[Owner, PodsSeen] = {}
         self._by_owner: dict[str, tuple[int, dict[Owner, list[Any]]]] = {}
 
     def want(self, kinds: Iterable[str], *, measured: bool) -> None:
@@ -76,11 +90,31 @@ class Namespace:
         plural = copy.place.plural
         revision, groups = self._by_owner.get(plural, (-1, {}))
         if revision != copy.revision:
-            groups = {}
+            before, groups = groups, {}
             for found in copy.found.values():
                 groups.setdefault(found.owner, []).append(found)
+            # A list that is the same stays the same object, by which `pods_of` knows it.
+            groups = {
+                one: before[one] if before.get(one) == group else group for one, group in groups.items()
+            }
             self._by_owner[plural] = (copy.revision, groups)
         return groups.get(owner, ())
+
+    def pods_of(self, owner: Owner, now: float, *, measured: bool) -> PodsSeen:
+        """Counts and averages of a target's pods, computed anew after a change of the pods or metrics.
+
+        Time alone changes little about them until the next metrics come.
+        """
+        pods, usages = self.of(self.pods, owner), self.metrics.found if measured else None
+        known = self._seen.get(owner)
+        if known is None or known.pods is not pods or known.usages is not usages:
+            average = (None, ()) if usages is None else utilization(pods, usages, now)
+            known = self._seen[owner] = PodsSeen(pods, usages, count(pods), *average)
+        return known
+
+    def forget(self, owners: set[Owner]) -> None:
+        """Drop what was computed for targets that aren't among these."""
+        self._seen = {owner: seen for owner, seen in self._seen.items() if owner in owners}
 
     async def close(self) -> None:
         """Stop reading."""
@@ -113,9 +147,10 @@ class ApiReader:
 
     def follow(self, targets: Iterable[ScaleTarget], measured: Iterable[ScaleTarget]) -> None:
         """See `ClusterReader.follow`."""
+        places = [self._place(target) for target in targets]
         kinds: dict[str, set[str]] = {}
-        for target in targets:
-            kinds.setdefault(self._place(target)[0], set()).add(target.kind)
+        for name, (kind, _) in places:
+            kinds.setdefault(name, set()).add(kind)
         self._measured = {self._place(target) for target in measured}
         for name in self._namespaces.keys() - kinds.keys():
             closing = asyncio.create_task(self._namespaces.pop(name).close(), name=f"leave {name}")
@@ -125,6 +160,7 @@ class ApiReader:
             if name not in self._namespaces:
                 self._namespaces[name] = Namespace(name, self._connection, self._clock, self._pace)
             self._namespaces[name].want(wanted, measured=any(one[0] == name for one in self._measured))
+            self._namespaces[name].forget({owner for place, owner in places if place == name})
 
     def workload(self, target: ScaleTarget | None, now: float) -> Workload:
         """See `ClusterReader.workload`."""
@@ -137,16 +173,14 @@ class ApiReader:
         scale = copy.found.get(target.name) if _fresh(copy, now) else None
         if scale is None and _fresh(copy, now):
             gaps.append(f"there is no {title}; check scaleTarget")
-        pods: Sequence[Pod] | None = None
+        seen: PodsSeen | None = None
         gaps += _gaps(namespace.pods, now)
-        if _fresh(namespace.pods, now):
-            pods = namespace.of(namespace.pods, owner)
-        measured = None
-        if (name, owner) in self._measured:
+        measured = (name, owner) in self._measured
+        if measured:
             gaps += _gaps(namespace.metrics, now)
-            if pods is not None and _fresh(namespace.metrics, now):
-                measured, missing = utilization(pods, namespace.metrics.found, now)
-                gaps += missing
+        if _fresh(namespace.pods, now):
+            seen = namespace.pods_of(owner, now, measured=measured and _fresh(namespace.metrics, now))
+            gaps += seen.gaps
         scaled, autoscaler = self._scalers(namespace, owner, gaps, now)
         return Workload(
             target=title,
@@ -155,8 +189,8 @@ class ApiReader:
             current=scale.current if scale else None,
             ready=scale.ready if scale else None,
             updated=scale.updated if scale else None,
-            pods=None if pods is None else count(pods),
-            utilization=measured,
+            pods=seen.counts if seen else None,
+            utilization=seen.utilization if seen else None,
             scaled_object=scaled,
             autoscaler=autoscaler,
             gaps=tuple(gaps),
