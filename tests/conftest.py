@@ -27,15 +27,22 @@ AnyServer = TypeVar("AnyServer", bound=Server)
 #: These tests run real processes on the real clock: on a machine that stands still for some seconds a
 #: deadline may pass although nothing is wrong. Each gets a second run, shown as RERUN in the summary;
 #: what fails twice fails. The core and the policies have no clock and get none.
-ON_THE_REAL_CLOCK = ("accuracy", "api", "demo", "runtime", "service", "sources")
+ON_THE_REAL_CLOCK = ("accuracy", "api", "cluster", "demo", "runtime", "service", "sources")
 
 #: Redis databases and RabbitMQ virtual hosts of this run, so that no two tests share one.
 _numbers = count(1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what may be run a second time."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Say that the cluster of KUBECONFIG may be written to."""
+    parser.addoption("--cluster", action="store_true", help="also run what needs a real cluster (KUBECONFIG)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what may be run a second time, and leave real clusters alone unless asked."""
     for item in items:
+        if item.get_closest_marker("cluster") and not config.getoption("--cluster"):
+            item.add_marker(pytest.mark.skip(reason="needs a real cluster: KUBECONFIG and --cluster"))
         if item.path.relative_to(Path(__file__).parent).parts[0] in ON_THE_REAL_CLOCK:
             item.add_marker(pytest.mark.flaky(reruns=1))
 

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic.alias_generators import to_camel, to_snake
 
 from scaler.api.readings import process_documents, queue_documents
+from scaler.api.workloads import cluster_document
 from scaler.core.decision import Decision
 from scaler.core.explain import explain
 from scaler.runtime.board import Key, Snapshot
@@ -31,7 +32,11 @@ def worker_document(snapshot: Snapshot, key: Key, now: float) -> dict[str, Any]:
     }
     if decision is None:
         return document | {"why": [f"{worker_class}: no decision yet"]}
-    read = {"queues": queue_documents(snapshot, key), "processes": process_documents(snapshot, key)}
+    read = {
+        "queues": queue_documents(snapshot, key),
+        "processes": process_documents(snapshot, key),
+        "cluster": cluster_document(snapshot, key),
+    }
     fields = {to_camel(name): value for name, value in decision.to_dict().items()}
     return document | fields | read | {"why": list(explain(decision, now, (replicas.min, replicas.max)))}
 

@@ -7,6 +7,7 @@ the rules for data that can't be trusted, which only ever forbid a scale-down.
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 from scaler.core import announcement, arrivals, behavior, demand, lead
 from scaler.core.continuity import adopt, note_quality, steady_time
@@ -131,6 +132,7 @@ def _decide_by_load(
         service_source=picture.service_source,
         lead_time=picture.lead_time,
         lead_source=picture.lead_source,
+        **_cluster(observation),
         **({} if observation.sampled_at is None else picture.counts),
     )
     return state, decision
@@ -164,8 +166,18 @@ def _keep(
         next_step_at=None,
         sampled_at=observation.sampled_at if observation.sampled_at is not None else state.sampled_at,
         gaps=observation.gaps,
+        **_cluster(observation),
     )
     return state, decision
+
+
+def _cluster(observation: Observation) -> dict[str, Any]:
+    """The fields of a decision that tell what the cluster states."""
+    return {
+        "replicas_seen": observation.replicas_current,
+        "pods": observation.pods,
+        "hindrances": observation.hindrances,
+    }
 
 
 def _load(

@@ -77,6 +77,11 @@ class Decision:
     service_source: str = "policy"
     lead_time: float = 0.0
     lead_source: str = "policy"
+    #: Replicas that the cluster was asked for, and its pods as (ready, starting); None: not read.
+    replicas_seen: int | None = None
+    pods: tuple[int, int] | None = None
+    #: Why the cluster doesn't carry out decisions at present; they are made all the same.
+    hindrances: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -109,6 +114,8 @@ class Decision:
             "eta_held",
             "wait",
             "likely",
+            "pods",
+            "hindrances",
         ):
             if known.get(name) is not None:
                 known[name] = tuple(known[name])

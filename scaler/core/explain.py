@@ -32,6 +32,7 @@ def explain(decision: Decision, now: float, bounds: tuple[int, int]) -> tuple[st
         *_held(decision),
         *_wait(decision),
         *_times(decision),
+        *_cluster(decision),
         _line("decided", f"{_moment(decision.decided_at)}, {_ago(now - decision.decided_at)}"),
         _line("policy", f"{decision.policy}, min {bounds[0]}, max {bounds[1]}"),
     )
@@ -126,6 +127,18 @@ def _times(decision: Decision) -> tuple[str, ...]:
             f" a pod {decision.lead_time:.3g} s to start ({decision.lead_source})",
         ),
     )
+
+
+def _cluster(decision: Decision) -> tuple[str, ...]:
+    """What the cluster has made of earlier decisions, and what keeps it from more."""
+    parts = []
+    if decision.replicas_seen is not None:
+        parts.append(f"{decision.replicas_seen} replicas asked for")
+    if decision.pods is not None:
+        ready, starting = decision.pods
+        parts.append(f"pods: {ready} ready, {starting} starting")
+    lines = ["; ".join(parts)] if parts else []
+    return tuple(_line("cluster", line) for line in (*lines, *decision.hindrances))
 
 
 def _count(number: int | None) -> str:

@@ -73,7 +73,9 @@ def follow(
     fleet = fleet_of(worker, observation, now)
     seconds = _service_time(worker, state)[0]
     slots = (
-        observation.consumers if observation.consumers is not None else _pods(worker, state, fleet, now)[1]
+        observation.consumers
+        if observation.consumers is not None
+        else _pods(worker, state, observation, fleet, now)[1]
     ) * worker.concurrency
     moved = progress.observe(
         state.progress, worker=worker, observation=observation, fleet=fleet, service_time=seconds, slots=slots
@@ -91,7 +93,7 @@ def look(
     seconds, source = _service_time(worker, state)
     wait_for, lead_source = _lead_time(worker, state)
     listening = _listening(observation, fleet)
-    backlog = read_backlog(worker, observation, fleet, _sight(worker, state, fleet, now))
+    backlog = read_backlog(worker, observation, fleet, _sight(worker, state, observation, fleet, now))
     if fresh:
         state = replace(
             state,
@@ -127,12 +129,14 @@ def look(
     return state, picture
 
 
-def _sight(worker: WorkerPolicy, state: WorkerState, fleet: Fleet, now: float) -> Sight:
+def _sight(
+    worker: WorkerPolicy, state: WorkerState, observation: Observation, fleet: Fleet, now: float
+) -> Sight:
     seconds = _service_time(worker, state)[0]
     span = max(FLOW_SECONDS, FLOW_FACTOR * seconds)
     rate = service.ended_per_second(state.service, now, span)
     return Sight(
-        pods=_pods(worker, state, fleet, now),
+        pods=_pods(worker, state, observation, fleet, now),
         held_most=progress.held_most(state.progress),
         rest=progress.rest(state.progress),
         gone=progress.gone(state.progress),
@@ -163,15 +167,20 @@ def _listening(observation: Observation, fleet: Fleet) -> int | None:
     return len(fleet.alive) if observation.workers else None
 
 
-def _pods(worker: WorkerPolicy, state: WorkerState, fleet: Fleet, now: float) -> Interval:
+def _pods(
+    worker: WorkerPolicy, state: WorkerState, observation: Observation, fleet: Fleet, now: float
+) -> Interval:
     """Pods that are thought to work where no broker shows consumers: (least, most).
 
-    Those that are heard; else those that were, and what may have started since; else what was desired
-    long enough ago.
+    Those that are heard; else those that the cluster calls ready; else those that were heard, and what may
+    have started since; else what was desired long enough ago.
     """
     heard = len(fleet.alive) + len(fleet.silent)
     if heard:
         return heard, heard
+    if observation.pods is not None:
+        ready = max(1, observation.pods[0])
+        return ready, ready
     began = now - _lead_time(worker, state)[0]
     starting = sum(count for at, count in state.history.added if at > began)
     pods = max(1, (state.desired if state.desired is not None else worker.replicas.min) - starting)

@@ -166,6 +166,10 @@ class Observation:
     replicas_current: int | None = None
     #: CPU and memory of the pods; None: nothing reads them.
     utilization: Utilization | None = None
+    #: Pods (ready, starting) as the cluster states them; None without a cluster.
+    pods: tuple[int, int] | None = None
+    #: Why the cluster won't carry out what is decided (a pause, a broken HPA), each with its remedy.
+    hindrances: tuple[str, ...] = ()
     #: Workers of this class that sent events; None: no event is received (heartbeats off, or no receiver).
     workers: tuple[WorkerReport, ...] | None = None
     #: As in `BrokerSample`, where this class uses native delayed delivery.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from scaler.core.decision import Decision
 from scaler.core.observation import Observation
 from scaler.core.policy import ScalingPolicy
+from scaler.core.workload import Workload
 from scaler.runtime.sampling import BrokerStatus
 
 Key = tuple[str, str]
@@ -32,6 +33,8 @@ class Snapshot:
     #: What the decisions were made from.
     observations: Mapping[Key, Observation] = field(default_factory=dict)
     brokers: tuple[BrokerStatus, ...] = ()
+    #: What the cluster states, where one is read.
+    workloads: Mapping[Key, Workload] = field(default_factory=dict)
 
     def find(self, worker_class: str, policy: str | None = None) -> Key:
         """The key of a worker class. The policy may be left out while only one is loaded.

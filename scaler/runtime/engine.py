@@ -10,12 +10,14 @@ from dataclasses import replace
 
 import structlog
 
+from scaler.cluster.base import ClusterReader, NoCluster
 from scaler.core.arrivals import Arrivals
 from scaler.core.decide import WorkerClass, decide
 from scaler.core.decision import Decision
 from scaler.core.observation import Observation
 from scaler.core.policy import Broker, ScalingPolicy, WorkerPolicy
 from scaler.core.state import WorkerState
+from scaler.core.workload import with_workload
 from scaler.runtime.board import Board, Key, Snapshot, UnknownClassError
 from scaler.runtime.clock import Clock, cancelled
 from scaler.runtime.metrics import Metrics
@@ -33,6 +35,8 @@ LEAST_SPACING = 0.25
 SAVE_SECONDS = 1.0
 #: How long a store that doesn't answer is waited for before deciding without history.
 LOAD_SECONDS = 60.0
+#: How long a class without history waits for the cluster to state its replicas before it does without.
+FIRST_SIGHT_SECONDS = 5.0
 
 SourceFactory = Callable[[Broker], QueueSource]
 ReceiverFactory = Callable[[Broker, Clock], EventReceiver]
@@ -51,6 +55,7 @@ class Engine:
         open_source: SourceFactory,
         open_receiver: ReceiverFactory | None = None,
         flight: FlightRecorder | None = None,
+        cluster: ClusterReader | None = None,
         interval: float = 1.0,
     ) -> None:
         self._board = board
@@ -60,6 +65,7 @@ class Engine:
         self._open_source = open_source
         self._open_receiver = open_receiver
         self._flight = flight
+        self._cluster: ClusterReader = cluster or NoCluster("no cluster is read")
         self._interval = interval
         self._recorder = Recorder(metrics)
         self._policies: Mapping[str, ScalingPolicy] = {}
@@ -69,6 +75,8 @@ class Engine:
         self._decisions: dict[Key, Decision] = {}
         #: Classes whose saved state is still unknown, and until when it is waited for.
         self._unloaded: dict[Key, float] = {}
+        #: Classes that were never decided, and until when the cluster's first word on them is waited for.
+        self._new: dict[Key, float] = {}
         self._sampled = asyncio.Event()
 
     async def apply(self, policies: Mapping[str, ScalingPolicy]) -> None:
@@ -90,6 +98,21 @@ class Engine:
         self._recorder.forget(gone, [(key, subject.worker) for key, subject in subjects.items()])
         self._forget_other_brokers(brokers_before)
         self._reconcile_samplers()
+        self._follow_targets()
+
+    def _follow_targets(self) -> None:
+        workers = {key: subject.worker for key, subject in self._subjects.items()}
+        targets = [worker for worker in workers.values() if worker.scale_target]
+        self._cluster.follow(
+            [worker.scale_target for worker in targets if worker.scale_target],
+            [
+                worker.scale_target
+                for worker in targets
+                if worker.scale_target and (worker.resources.cpu or worker.resources.memory)
+            ],
+        )
+        until = self._clock() + FIRST_SIGHT_SECONDS
+        self._new = {key: self._new.get(key, until) for key in workers if key not in self._states}
 
     async def _load(self, keys: Iterable[Key]) -> tuple[dict[Key, WorkerState], list[Key]]:
         """Saved states, all asked for at once, and the keys for which the store gave no answer."""
@@ -170,10 +193,17 @@ class Engine:
         now = self._clock()
         readings = {broker: sampler.reading for broker, (sampler, _) in self._samplers.items()}
         observations: dict[Key, Observation] = {}
+        workloads = {
+            key: self._cluster.workload(subject.worker.scale_target, now)
+            for key, subject in self._subjects.items()
+        }
         for key, subject in self._subjects.items():
             if key in self._unloaded:
                 continue  # no decision: KEDA is told UNAVAILABLE, and a saved state isn't overwritten
+            if workloads[key].expected and now < self._new.get(key, now):
+                continue  # its replicas are about to be known, and are what it starts from
             observation = observe(subject.name, subject.worker, readings[self._broker_of(key)])
+            observation = with_workload(observation, subject.worker, workloads[key])
             observations[key] = observation
             try:
                 state, decision = decide(subject, self._states.get(key, WorkerState()), observation, now)
@@ -193,7 +223,9 @@ class Engine:
         brokers = tuple(
             sampler.status(self._classes_on(broker)) for broker, (sampler, _) in self._samplers.items()
         )
-        self._board.publish(Snapshot(now, self._policies, dict(self._decisions), observations, brokers))
+        self._board.publish(
+            Snapshot(now, self._policies, dict(self._decisions), observations, brokers, workloads)
+        )
 
     def _classes_on(self, broker: Broker) -> list[tuple[str, WorkerPolicy]]:
         return [
@@ -239,5 +271,6 @@ class Engine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._samplers.clear()
+        await self._cluster.close()
         await self._store.save(dict(self._states))
         await self._store.close()

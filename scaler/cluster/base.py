@@ -1,0 +1,42 @@
+"""What the deciding loop asks of a cluster, without knowing which kind of cluster it is."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from scaler.core.policy.worker import ScaleTarget
+from scaler.core.workload import Workload
+
+
+class ClusterReader(Protocol):
+    """Follows scale targets in the background; every question is answered from memory."""
+
+    def follow(self, targets: Iterable[ScaleTarget], measured: Iterable[ScaleTarget]) -> None:
+        """Read these targets from now on, and the CPU and memory of those in `measured`; forget others."""
+        ...
+
+    def workload(self, target: ScaleTarget | None, now: float) -> Workload:
+        """What is known of a target; `now` in seconds since the epoch, None where the policy names none."""
+        ...
+
+    async def close(self) -> None:
+        """Stop reading and give the connections back."""
+        ...
+
+
+class NoCluster:
+    """Stands where no cluster is read, and says why."""
+
+    def __init__(self, reason: str) -> None:
+        """`reason` names the remedy."""
+        self._reason = reason
+
+    def follow(self, targets: Iterable[ScaleTarget], measured: Iterable[ScaleTarget]) -> None:
+        """Nothing is read."""
+
+    def workload(self, target: ScaleTarget | None, now: float) -> Workload:
+        """Nothing is known but the reason."""
+        del target, now
+        return Workload(hints=(self._reason,))
+
+    async def close(self) -> None:
+        """Nothing is open."""

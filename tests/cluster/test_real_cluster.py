@@ -1,0 +1,133 @@
+"""The reading story, on the stand-in and (`--cluster`) on the cluster of KUBECONFIG.
+
+Written with kubernetes-asyncio's own models, so that the stand-in is held to what a real client expects.
+On a real cluster it makes a namespace and deletes it; no pod is started.
+"""
+
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from kubernetes_asyncio import client, config
+
+from scaler.cluster.access import Mode, open_cluster
+from scaler.core.policy.worker import ScaleTarget
+from scaler.testing import wait_until
+from scaler.testing.kubernetes_api import KubernetesApi, kubeconfig
+
+
+@pytest.fixture(params=["stand-in", pytest.param("real", marks=pytest.mark.cluster)])
+async def configured(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[str]:
+    """KUBECONFIG leads to a cluster."""
+    if request.param == "real":
+        if "KUBECONFIG" not in os.environ:
+            pytest.fail("--cluster needs KUBECONFIG")
+        yield os.environ["KUBECONFIG"]
+        return
+    (tmp_path / "token").write_text("any", encoding="utf-8")
+    async with KubernetesApi().serving() as url:
+        file = str(kubeconfig(tmp_path / "config", url, tmp_path / "token"))
+        monkeypatch.setenv("KUBECONFIG", file)
+        yield file
+
+
+@pytest.fixture
+async def api(configured: str) -> AsyncIterator[Any]:
+    """A real client."""
+    async with await config.new_client_from_config(config_file=configured, persist_config=False) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def namespace(api: Any) -> AsyncIterator[str]:
+    """A namespace of its own."""
+    core, name = client.CoreV1Api(api), f"celery-scaler-test-{uuid4().hex[:8]}"
+    await core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=name)))
+    yield name
+    await core.delete_namespace(name)
+
+
+def worker_deployment() -> Any:
+    labels = {"app": "io"}
+    container = client.V1Container(name="worker", image="registry.k8s.io/pause:3.10")
+    template = client.V1PodTemplateSpec(
+        metadata=client.V1ObjectMeta(labels=labels), spec=client.V1PodSpec(containers=[container])
+    )
+    spec = client.V1DeploymentSpec(
+        replicas=0, paused=True, selector=client.V1LabelSelector(match_labels=labels), template=template
+    )
+    return client.V1Deployment(metadata=client.V1ObjectMeta(name="io"), spec=spec)
+
+
+async def test_a_target_is_followed_from_its_making_to_its_end(api: Any, namespace: str) -> None:
+    apps = client.AppsV1Api(api)
+    reader, target = (
+        open_cluster(Mode.KUBECONFIG, clock=time.time),
+        ScaleTarget(name="io", namespace=namespace),
+    )
+
+    def replicas() -> int | None:
+        return reader.workload(target, time.time()).replicas
+
+    try:
+        reader.follow([target], ())
+        await wait_until(
+            lambda: any("there is no Deployment" in gap for gap in reader.workload(target, time.time()).gaps),
+            description="it isn't there yet",
+        )
+        await apps.create_namespaced_deployment(namespace, worker_deployment())
+        await wait_until(lambda: replicas() == 0, description="it was made with 0 replicas")
+
+        scale = await apps.read_namespaced_deployment_scale("io", namespace)
+        scale.spec.replicas = 2
+        await apps.replace_namespaced_deployment_scale("io", namespace, scale)
+        await wait_until(lambda: replicas() == 2, description="it was scaled to 2")
+
+        stale = scale
+        stale.spec.replicas = 5
+        with pytest.raises(client.ApiException) as refused:
+            await apps.replace_namespaced_deployment_scale("io", namespace, stale)
+        assert refused.value.status == 409, "the scale that was read is old by now"
+
+        await apps.patch_namespaced_deployment_scale(
+            "io", namespace, {"spec": {"replicas": 0}}, _content_type="application/merge-patch+json"
+        )
+        await wait_until(lambda: replicas() == 0, description="and back")
+        await apps.delete_namespaced_deployment("io", namespace)
+        await wait_until(lambda: replicas() is None, description="it is gone, which is unknown and not 0")
+    finally:
+        await reader.close()
+
+
+async def test_leases_and_configmaps_have_one_winner(api: Any, namespace: str) -> None:
+    leases, core = client.CoordinationV1Api(api), client.CoreV1Api(api)
+    spec = client.V1LeaseSpec(holder_identity="one", lease_duration_seconds=15)
+    made = await leases.create_namespaced_lease(
+        namespace, client.V1Lease(metadata=client.V1ObjectMeta(name="scaler"), spec=spec)
+    )
+    with pytest.raises(client.ApiException) as taken:
+        await leases.create_namespaced_lease(
+            namespace, client.V1Lease(metadata=client.V1ObjectMeta(name="scaler"), spec=spec)
+        )
+    assert taken.value.status == 409
+    made.spec.holder_identity = "two"
+    after = await leases.replace_namespaced_lease("scaler", namespace, made)
+    assert after.metadata.resource_version != made.metadata.resource_version
+    made.spec.holder_identity = "three"
+    with pytest.raises(client.ApiException) as conflict:
+        await leases.replace_namespaced_lease("scaler", namespace, made)
+    assert conflict.value.status == 409
+    assert (await leases.read_namespaced_lease("scaler", namespace)).spec.holder_identity == "two"
+
+    body = client.V1ConfigMap(metadata=client.V1ObjectMeta(name="state"), data={"a": "1", "b": "2"})
+    await core.create_namespaced_config_map(namespace, body)
+    patched = await core.patch_namespaced_config_map(
+        "state", namespace, {"data": {"a": None, "c": "3"}}, _content_type="application/merge-patch+json"
+    )
+    assert patched.data == {"b": "2", "c": "3"}
