@@ -42,7 +42,7 @@ def render(
     output: Annotated[
         str, typer.Option(help="Folder to write a kustomize component to; - prints its documents.")
     ] = "-",
-    check: Annotated[  # noqa: FBT002 - typer makes a flag of it
+    check: Annotated[
         bool, typer.Option("--check", help="Write nothing; fail if the folder isn't what would be written.")
     ] = False,
 ) -> None:

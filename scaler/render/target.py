@@ -75,7 +75,7 @@ def _target(policy: str, worker_class: str, document: ScalingPolicy) -> Target:
     for queue in worker.queues:
         if "," in queue:
             raise RenderError(
-                f"{place}.queues has {queue!r}: `celery worker -Q` splits its list at commas; rename the queue"
+                f"{place}.queues has {queue!r}: `celery worker -Q` splits at commas; rename the queue"
             )
     broker = document.spec.brokers[document.spec.broker_of(worker_class)]
     return Target(policy, worker_class, worker, worker.scale_target, events=broker.events)
