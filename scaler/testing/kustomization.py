@@ -1,7 +1,7 @@
 """`kustomize build`, as far as manifests/ use it: for tests where there is no kubectl.
 
-Known: resources, components, namespace, labels on metadata, patches by path (strategic merge),
-configMapGenerator with files and a constant name. Anything else is an error, so that a manifest
+Known: resources, components, namespace, labels on metadata, images, patches by path (strategic
+merge), configMapGenerator with files and a constant name. Anything else is an error, so that a manifest
 can't use what would silently be left out here. Where kubectl is installed, a test compares the two.
 """
 
@@ -24,6 +24,7 @@ KNOWN = {
     "labels",
     "patches",
     "configMapGenerator",
+    "images",
 }
 #: Kinds of these manifests that belong to no namespace.
 CLUSTER_KINDS = {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
@@ -143,6 +144,19 @@ def _transform(found: list[Document], said: Mapping[str, Any]) -> None:
             if set(entry) != {"pairs"}:
                 raise UnsupportedError(f"labels with {sorted(entry)}")
             metadata["labels"] = {**metadata.get("labels", {}), **entry["pairs"]}
+        if document["kind"] in WORKLOADS:
+            for container in document["spec"]["template"]["spec"]["containers"]:
+                for entry in said.get("images", ()):
+                    container["image"] = _image(container["image"], entry)
+
+
+def _image(image: str, entry: Mapping[str, str]) -> str:
+    if set(entry) - {"name", "newName", "newTag"}:
+        raise UnsupportedError(f"images with {sorted(entry)}")
+    name, _, tag = image.partition(":")
+    if name != entry["name"]:
+        return image
+    return f"{entry.get('newName', name)}:{entry.get('newTag', tag)}"
 
 
 def _refuse_twins(found: list[Document], folder: Path) -> None:

@@ -78,6 +78,46 @@ def test_each_component_builds_on_the_base(
     assert ordered(kustomization.build(folder)) == ordered(kubectl_build(folder))
 
 
+def test_images_are_named_in_the_overlay(tmp_path: Path, kubectl_build: Callable[[Path], Documents]) -> None:
+    from scaler.testing import kustomization
+
+    folder = combined(tmp_path, "monitoring")
+    with (folder / "kustomization.yaml").open("a") as file:
+        file.write("images: [{name: celery-scaler, newName: registry.example.com/scaler, newTag: 9.9.9}]\n")
+
+    built = kustomization.build(folder)
+
+    assert [container["image"] for _, _, container in containers(built)] == [
+        "registry.example.com/scaler:9.9.9"
+    ]
+    assert ordered(built) == ordered(kubectl_build(folder))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "namePrefix: my-",
+        "labels: [{pairs: {a: b}, includeSelectors: true}]",
+        "images: [{name: celery-scaler, digest: sha256:0}]",
+        "patches: [{patch: '[]', target: {kind: Deployment}}]",
+        "resources: [twin.yaml]",
+    ],
+)
+def test_the_tests_own_build_refuses_what_it_doesnt_know(line: str, tmp_path: Path) -> None:
+    from scaler.testing import kustomization
+
+    twin = (MANIFESTS / "base" / "service.yaml").read_text()
+    (tmp_path / "twin.yaml").write_text(twin)
+    folder = combined(tmp_path, "monitoring")
+    text = (folder / "kustomization.yaml").read_text()
+    if line.startswith("resources"):
+        text, line = text.replace("resources: [", "resources: [twin.yaml, "), ""
+    (folder / "kustomization.yaml").write_text(text + line + "\n")
+
+    with pytest.raises(kustomization.UnsupportedError):
+        kustomization.build(folder)
+
+
 def combined(folder: Path, component: str) -> Path:
     """A kustomization of the base and one component."""
     import os

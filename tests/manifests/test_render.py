@@ -358,7 +358,7 @@ ZERO = "{queues: [z], concurrency: 1, serviceTime: 1s, replicas: {max: 2}, scale
     [
         (
             ("      scaleTarget: {kind: Deployment, name: worker-one}\n", ""),
-            "shop: workers.one has no scaleTarget, so there is nothing that KEDA could scale; write scaleTarget",
+            "shop: workers.one has no scaleTarget, so there is nothing that KEDA could scale;",
         ),
         (("worker-one", "w" * 64), "has 64 characters, and KEDA makes a label of it; shorten it to 63"),
         (("[first, second]", '["first,second"]'), "'first,second': `celery worker -Q` splits at commas"),
