@@ -184,7 +184,7 @@ NOT_OURS: dict[str, Change] = {
     "no external scaler": lambda it: trigger(it).update(type="cron", metadata={"timezone": "UTC"}),
     "on its way out": lambda it: (
         it["metadata"].update(deletionTimestamp="2026-01-01T00:00:00Z"),
-        metadata(it).clear(),
+        metadata(it).pop("workerClass"),
     ),
 }
 
