@@ -4,6 +4,7 @@
 # and for a policy check. It takes about a minute and needs the package index.
 set -eu
 cd "$(dirname "$0")/.."
+repository=$PWD
 python=${1:-python3}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -31,5 +32,5 @@ echo "wheel"
 "$work/run/bin/pip" uninstall --yes --quiet pip
 cd /
 env -i PATH="$work/run/bin" PYTHONDONTWRITEBYTECODE=1 celery-scaler --version
-env -i PATH="$work/run/bin" PYTHONDONTWRITEBYTECODE=1 celery-scaler check --help >/dev/null
+env -i PATH="$work/run/bin" PYTHONDONTWRITEBYTECODE=1 celery-scaler check "$repository/policies/examx.yaml" --environment production
 du -sh "$work/run" | sed 's/\t.*/ in the environment/'

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from scaler import __version__
 from scaler.cli.serve import serve
+from scaler.policyfile import load_directory_or_file
 
 ROOT = Path(__file__).parents[2]
 MANIFESTS = ROOT / "manifests"
@@ -277,6 +278,21 @@ def test_labels_ports_and_volumes_find_each_other(folder: str, pick: Pick, build
     assert environment["SCALER_POLICIES"] == mounts["policies"]
     assert environment["SCALER_GRPC_ADDRESS"] == f"0.0.0.0:{ports['grpc']}"
     assert environment["SCALER_HTTP_ADDRESS"] == f"0.0.0.0:{ports['http']}"
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_mounted_policies_are_the_policies(environment: str, pick: Pick, tmp_path: Path) -> None:
+    """As the pod sees them: a folder of the ConfigMap's keys, and the environment from its variable."""
+    folder = f"overlays/{environment}"
+    data = pick(folder, "ConfigMap", "celery-scaler-policies")["data"]
+    for name, text in data.items():
+        (tmp_path / name).write_text(text)
+    (container,) = pick(folder, "Deployment")["spec"]["template"]["spec"]["containers"]
+    variables = {each["name"]: each.get("value", "") for each in container["env"]}
+
+    assert data.keys() == {path.name for path in (ROOT / "policies").glob("*.yaml")}
+    loaded = load_directory_or_file(tmp_path, variables["SCALER_ENVIRONMENT"], {})
+    assert loaded == load_directory_or_file(ROOT / "policies", environment, {})
 
 
 @pytest.mark.parametrize("folder", OVERLAYS)
