@@ -34,7 +34,7 @@ FOREIGN = {
 KEDA_SCHEMA = YAML(typ="safe", pure=True).load(Path(__file__).with_name("keda.schema.yaml"))
 
 #: Where the service finds its certificate, as components/tls mounts it.
-TLS = {"SCALER_TLS_CERT", "SCALER_TLS_KEY", "SCALER_TLS_CA"}
+TLS = {"SCALER_TLS_CERT", "SCALER_TLS_KEY", "SCALER_TLS_CA", "SCALER_TLS_CLIENT_NAMES"}
 
 Documents = list[dict[str, Any]]
 Build = Callable[[str], Documents]
@@ -160,6 +160,20 @@ def test_kubernetes_and_keda_know_what_the_components_add(component: str, tmp_pa
             kubernetes_validate.validate(document, VERSIONS[0], strict=True)
         elif document["kind"] == "TriggerAuthentication":
             jsonschema.validate(document, KEDA_SCHEMA)
+
+
+def test_cluster_access_is_to_read(tmp_path: Path) -> None:
+    from scaler.testing import kustomization
+
+    built = {each["kind"]: each for each in kustomization.build(combined(tmp_path, "cluster-access"))}
+    verbs = {verb for rule in built["Role"]["rules"] for verb in rule["verbs"]}
+
+    assert verbs == {"get", "list", "watch"}
+    assert built["RoleBinding"]["subjects"] == [
+        {"kind": "ServiceAccount", "name": "celery-scaler", "namespace": "somewhere"}
+    ]
+    assert built["Deployment"]["spec"]["template"]["spec"]["automountServiceAccountToken"] is True
+    assert built["ServiceAccount"]["automountServiceAccountToken"] is False, "the pod's word counts"
 
 
 @pytest.mark.parametrize("folder", OVERLAYS)
@@ -333,6 +347,8 @@ def test_both_sides_of_tls_read_what_is_issued(folder: str, pick: Pick) -> None:
     used = {each["name"] for each in pick(folder, "TriggerAuthentication")["spec"]["secretTargetRef"]}
 
     assert issued == used | {volume["secret"]["secretName"]}
+    client = pick(folder, "Certificate", "celery-scaler-keda")["spec"]
+    assert environment["SCALER_TLS_CLIENT_NAMES"] == client["commonName"]
     for name, file in (("CERT", "tls.crt"), ("KEY", "tls.key"), ("CA", "ca.crt")):
         assert environment[f"SCALER_TLS_{name}"] == f"{mount['mountPath']}/{file}"
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
