@@ -58,7 +58,7 @@ def ordered(value: Any) -> Any:
     return value
 
 
-COMPONENTS = ["tls", "tls-cert-manager", "monitoring", "cluster-access"]
+COMPONENTS = ["announcements", "cluster-access", "monitoring", "tls", "tls-cert-manager"]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -66,6 +66,21 @@ def test_kubectl_builds_the_same(
     folder: str, build: Build, kubectl_build: Callable[[Path], Documents]
 ) -> None:
     assert ordered(build(folder)) == ordered(kubectl_build(MANIFESTS / folder))
+
+
+def test_every_component_is_tested() -> None:
+    assert sorted(path.name for path in (MANIFESTS / "components").iterdir()) == COMPONENTS
+
+
+def test_the_token_is_read_where_it_is_mounted(tmp_path: Path) -> None:
+    from scaler.testing import kustomization
+
+    built = kustomization.build(combined(tmp_path, "announcements"))
+    ((_, _, container),) = containers(built)
+    (mount,) = [each for each in container["volumeMounts"] if each["name"] == "token"]
+    environment = {each["name"]: each.get("value", "") for each in container["env"]}
+
+    assert environment["SCALER_TOKEN_FILE"] == f"{mount['mountPath']}/token"
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
