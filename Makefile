@@ -8,9 +8,12 @@ BIN := $(VENV)/bin
 STAMPS := .stamps
 PYTEST ?= $(BIN)/python -m pytest
 # Tests that compute, which run on all cores; the others have real brokers and the real clock for themselves.
-NO_CLOCK := $(addprefix tests/,core feasibility policy sim simulate)
+NO_CLOCK := $(addprefix tests/,core feasibility manifests policy sim simulate)
+# Environments of policies/examx.yaml: name, namespace, and KEDA's client certificate where it comes with one.
+RENDERED := production:examx:celery-scaler uat:examx-uat:celery-scaler staging:examx-staging:celery-scaler \
+	development:examx-development:
 
-.PHONY: help demo test test-deep check bench bench-sizing seed-claims accuracy lint types proto proto-check format lock services clean
+.PHONY: help demo test test-deep check bench bench-sizing seed-claims accuracy lint types render proto proto-check format lock services clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,7 +47,7 @@ lint: $(STAMPS)/venv ## Style, import layers, unused dependencies, module sizes,
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
-	$(BIN)/yamllint --strict policies scaler/demo
+	$(BIN)/yamllint --strict policies manifests scaler/demo
 	$(BIN)/python scripts/check_module_size.py
 
 types: $(STAMPS)/venv ## mypy --strict
@@ -59,6 +62,12 @@ proto: $(STAMPS)/venv ## Generate scaler/pb from proto/
 
 proto-check: $(STAMPS)/venv ## Fail if scaler/pb is not what proto/ generates
 	VENV=$(VENV) scripts/check-proto.sh
+
+render: $(STAMPS)/venv ## Write what follows from policies/ into manifests/overlays
+	@for line in $(RENDERED); do IFS=: read -r environment namespace authentication <<<"$$line"; \
+	  $(BIN)/celery-scaler render --policies policies/examx.yaml --environment "$$environment" \
+	    --scaler-address "celery-scaler.$$namespace.svc:9090" --trigger-authentication "$$authentication" \
+	    --output "manifests/overlays/$$environment/rendered" || exit 1; done
 
 lock: $(STAMPS)/venv ## Resolve the dependencies anew into requirements/
 	scripts/lock.sh $(BIN)/uv

@@ -5,8 +5,10 @@ uv=$1
 cd "$(dirname "$0")/.."
 compile() {
   out=$1; shift
-  "$uv" pip compile pyproject.toml "$@" --universal --python-version 3.11 --generate-hashes \
+  "$uv" pip compile "$@" --universal --python-version 3.11 --generate-hashes \
     --no-header --no-emit-index-url --no-emit-find-links --quiet -o "$out" >/dev/null
 }
-compile requirements/dev.lock --all-extras --group dev
-compile requirements/runtime.lock
+compile requirements/dev.lock pyproject.toml --all-extras --group dev
+compile requirements/runtime.lock pyproject.toml
+# For the Dockerfile: what builds the wheel.
+compile requirements/build.lock --group build

@@ -65,6 +65,18 @@ def redis_binary() -> str:
 
 
 @pytest.fixture(scope="session")
+def promtool() -> str:
+    """Prometheus's checker, from PATH or where scripts/install-services.sh puts it."""
+    found = shutil.which("promtool", path=os.pathsep.join([os.environ["PATH"], ".stamps"]))
+    if found is None:
+        message = "promtool isn't installed: run scripts/install-services.sh --promtool"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+@pytest.fixture(scope="session")
 def epmd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Epmd]:
     """Erlang's port mapper for the RabbitMQs of this run only."""
     _need("rabbitmq-server", installed=RABBITMQ_SCRIPT.exists() and shutil.which("epmd") is not None)

@@ -15,6 +15,7 @@ from scaler.cli.demo import demo
 from scaler.cli.explain import explain
 from scaler.cli.many import spread
 from scaler.cli.record import record
+from scaler.cli.render import render
 from scaler.cli.serve import serve
 from scaler.cli.simulate import simulate
 
@@ -44,7 +45,7 @@ def _root(
     del version  # handled by its callback
 
 
-for command in (serve, check, explain, announce, simulate, record, demo):
+for command in (serve, check, explain, announce, simulate, record, render, demo):
     app.command()(command)
 
 

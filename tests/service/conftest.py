@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -217,15 +216,3 @@ def broker(request: pytest.FixtureRequest) -> tuple[str, str]:
         return request.getfixturevalue("redis_server").url, ""
     vhost = request.getfixturevalue("rabbitmq")
     return vhost.url, "" if "without" in request.param else vhost.management_url
-
-
-@pytest.fixture(scope="session")
-def promtool() -> str:
-    """Prometheus's checker, from PATH or where scripts/install-services.sh puts it."""
-    found = shutil.which("promtool", path=os.pathsep.join([os.environ["PATH"], ".stamps"]))
-    if found is None:
-        message = "promtool isn't installed: run scripts/install-services.sh --promtool"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return found
