@@ -9,6 +9,7 @@ compile() {
     --no-header --no-emit-index-url --no-emit-find-links --quiet -o "$out" >/dev/null
 }
 compile requirements/dev.lock pyproject.toml --all-extras --group dev
-compile requirements/runtime.lock pyproject.toml
+# The image reads the cluster.
+compile requirements/runtime.lock pyproject.toml --extra kubernetes
 # For the Dockerfile: what builds the wheel.
 compile requirements/build.lock --group build
