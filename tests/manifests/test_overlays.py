@@ -33,9 +33,6 @@ FOREIGN = {
 }
 KEDA_SCHEMA = YAML(typ="safe", pure=True).load(Path(__file__).with_name("keda.schema.yaml"))
 
-#: Where the service finds its certificate, as components/tls mounts it.
-TLS = {"SCALER_TLS_CERT", "SCALER_TLS_KEY", "SCALER_TLS_CA", "SCALER_TLS_CLIENT_NAMES"}
-
 Documents = list[dict[str, Any]]
 Build = Callable[[str], Documents]
 Pick = Callable[..., dict[str, Any]]
@@ -273,7 +270,7 @@ def test_every_setting_is_an_option_of_serve(folder: str, pick: Pick) -> None:
     settings = {each["name"] for each in container["env"] if each["name"].startswith("SCALER_")}
 
     assert container["args"] == ["serve"]
-    assert {"SCALER_POLICIES", "SCALER_ENVIRONMENT", "SCALER_STATE"} <= settings <= known | TLS
+    assert {"SCALER_POLICIES", "SCALER_ENVIRONMENT", "SCALER_STATE"} <= settings <= known
 
 
 def test_the_version_is_this_one(pick: Pick) -> None:
