@@ -172,7 +172,7 @@ def test_a_widened_step_says_so(io_class: Build) -> None:
 
 
 def test_chance_adds_its_pod_also_where_the_load_fills_whole_pods(io_class: Build) -> None:
-    """6 busy slots of 18 s are 2 pods of 4 slots at 75 %, but then one in five is late; with 3, one in 200."""
+    """6 busy slots of 18 s are 2 pods of 4 slots at 75 %, but then 1 in 5 is late; with 3, 1 in 200."""
     few = io_class(
         concurrency=4, serviceTime="18s", objective={"wait": "5s", "serviceLevel": 0.99, "utilization": 0.75}
     )
