@@ -24,6 +24,8 @@ FULL_SHARE = 0.8
 FILL_MARGIN_SECONDS = 10.0
 #: How much longer an outage is expected to last, in terms of what it has lasted.
 EXPECTED_REST = 2.0
+#: Floats that are this close to a whole number of pods are that number.
+WHOLE = 1e-9
 #: A rate shows after 20 s. Where less waits than half of them would have left behind the slots, the
 #: estimate is wrong (tasks that were put off for their ETA, a reading that came late) and is cut.
 GROWN_SECONDS = 10.0
@@ -182,7 +184,7 @@ def _steady(worker: WorkerPolicy, load: Load) -> Term:
         f" = {slots:.4g} busy slots"
         f", ÷ {objective.utilization:g} ÷ {worker.concurrency} slots per pod = {share:.2f}"
     )
-    if pods > share + 1:
+    if pods > math.ceil(share - WHOLE):
         share = float(pods)
         formula += f", {pods} pods so that {objective.service_level:.4g} start within {objective.wait:g} s"
     if stuck:

@@ -169,3 +169,14 @@ def test_a_widened_step_says_so(io_class: Build) -> None:
     step = story.play(1, ready=10_100, unacked=0, pods=20)
     assert (step.desired, step.limit, step.recommendation) == (23, "deadband", 21)
     assert "21 widened to 23" in step.limit_detail
+
+
+def test_chance_adds_its_pod_also_where_the_load_fills_whole_pods(io_class: Build) -> None:
+    """6 busy slots of 18 s are 2 pods of 4 slots at 75 %, but then 1 in 5 is late; with 3, 1 in 200."""
+    few = io_class(
+        concurrency=4, serviceTime="18s", objective={"wait": "5s", "serviceLevel": 0.99, "utilization": 0.75}
+    )
+    given = load(rate=Rate(6 / 18, "last 5 min"), service_time=18.0, backlog=waiting(0, 6))
+    found = term(few, "steady", given)
+    assert found.replicas == 3.0
+    assert "3 pods so that 0.99 start within 5 s" in found.formula
