@@ -74,8 +74,19 @@ def open_cluster(
     return ApiReader(Connection(configure), namespace, clock=clock, pace=pace)
 
 
-def _in_cluster(folder: Path) -> "tuple[Configure, str]":
+def _configuration() -> "Configuration":
     from kubernetes_asyncio.client import Configuration  # noqa: PLC0415
+
+    made = Configuration()
+    # Since Python 3.13 certificates must obey every "should" of RFC 5280, which the authorities of many
+    # clusters don't (no key usage, no key identifier). Chain and host name are checked as ever.
+    made.disable_strict_ssl_verification = True
+    # One connection per list that is watched; the library's limit of 100 would let the rest wait for ever.
+    made.connection_pool_maxsize = 0
+    return made
+
+
+def _in_cluster(folder: Path) -> "tuple[Configure, str]":
     from kubernetes_asyncio.config import load_incluster_config  # noqa: PLC0415
 
     if HOST_VARIABLE not in os.environ:
@@ -87,7 +98,7 @@ def _in_cluster(folder: Path) -> "tuple[Configure, str]":
         )
 
     async def configure() -> "Configuration":
-        made = Configuration()
+        made = _configuration()
         files = {"token_filename": str(folder / "token"), "cert_filename": str(folder / "ca.crt")}
         load_incluster_config(client_configuration=made, **files)
         return made
@@ -96,7 +107,6 @@ def _in_cluster(folder: Path) -> "tuple[Configure, str]":
 
 
 def _by_kubeconfig() -> "tuple[Configure, str]":
-    from kubernetes_asyncio.client import Configuration  # noqa: PLC0415
     from kubernetes_asyncio.config import (  # noqa: PLC0415
         ConfigException,
         list_kube_config_contexts,
@@ -111,7 +121,7 @@ def _by_kubeconfig() -> "tuple[Configure, str]":
         raise AccessError(f"the kubeconfig {file} can't be used: {error}"[:200]) from error
 
     async def configure() -> "Configuration":
-        made = Configuration()
+        made = _configuration()
         await load_kube_config(config_file=file, client_configuration=made, persist_config=False)
         return made
 

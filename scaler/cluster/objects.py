@@ -126,7 +126,7 @@ def _requests(spec: Document, resource: str) -> float | None:
     """The pod's own request where it has one, else the sum over containers and sidecars; so does the HPA."""
     own = spec.get("resources", {}).get("requests", {}).get(resource)
     if own is not None:
-        return quantity(str(own))
+        return quantity(str(own)) or None
     sidecars = (c for c in spec.get("initContainers", ()) if c.get("restartPolicy") == "Always")
     total = 0.0
     for container in (*spec.get("containers", ()), *sidecars):

@@ -11,7 +11,7 @@ _SUFFIXES = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0} | {
     for power, prefix in enumerate(prefixes)
 }
 _QUANTITY = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eE]([+-]?[0-9]{1,3})|([a-zA-Z]{0,2}))")
-_WINDOW = re.compile(r"([0-9.]+)(h|m|s|ms)")
+_WINDOW = re.compile(r"([0-9.]+)(h|ms|m|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 

@@ -172,18 +172,17 @@ def _pods(
 ) -> Interval:
     """Pods that are thought to work where no broker shows consumers: (least, most).
 
-    Those that are heard; else those that the cluster calls ready; else those that were heard, and what may
-    have started since; else what was desired long enough ago.
+    Those that are heard; else those that were, and what may have started since; at most those that the
+    cluster calls ready (without a cluster: what was desired long enough ago). A ready pod may have no worker
+    that listens: without a probe it is ready as soon as its container runs.
     """
     heard = len(fleet.alive) + len(fleet.silent)
     if heard:
         return heard, heard
-    if observation.pods is not None:
-        ready = max(1, observation.pods[0])
-        return ready, ready
     began = now - _lead_time(worker, state)[0]
     starting = sum(count for at, count in state.history.added if at > began)
-    pods = max(1, (state.desired if state.desired is not None else worker.replicas.min) - starting)
+    pods = (state.desired if state.desired is not None else worker.replicas.min) - starting
+    pods = max(1, pods if observation.pods is None else observation.pods[0])
     last = progress.last_heard(state.progress)
     if last is None:
         return pods, pods

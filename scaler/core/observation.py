@@ -166,7 +166,7 @@ class Observation:
     replicas_current: int | None = None
     #: CPU and memory of the pods; None: nothing reads them.
     utilization: Utilization | None = None
-    #: Pods (ready, starting) as the cluster states them; None without a cluster.
+    #: Pods (that are or were ready, that start) as the cluster states them; None without a cluster.
     pods: tuple[int, int] | None = None
     #: Why the cluster won't carry out what is decided (a pause, a broken HPA), each with its remedy.
     hindrances: tuple[str, ...] = ()

@@ -106,7 +106,8 @@ def with_workload(observation: Observation, worker: WorkerPolicy, workload: Work
         observation,
         replicas_current=workload.replicas,
         utilization=workload.utilization,
-        pods=None if pods is None else (pods.ready, pods.starting),
+        # A pod that has fallen back (an unreachable node, a probe) may work all the same.
+        pods=None if pods is None else (pods.ready + pods.unready, pods.starting),
         hindrances=tuple(hindrances(worker, workload)),
         gaps=observation.gaps + workload.gaps,
     )

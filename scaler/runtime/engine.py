@@ -17,7 +17,7 @@ from scaler.core.decision import Decision
 from scaler.core.observation import Observation
 from scaler.core.policy import Broker, ScalingPolicy, WorkerPolicy
 from scaler.core.state import WorkerState
-from scaler.core.workload import with_workload
+from scaler.core.workload import Workload, with_workload
 from scaler.runtime.board import Board, Key, Snapshot, UnknownClassError
 from scaler.runtime.clock import Clock, cancelled
 from scaler.runtime.metrics import Metrics
@@ -193,10 +193,7 @@ class Engine:
         now = self._clock()
         readings = {broker: sampler.reading for broker, (sampler, _) in self._samplers.items()}
         observations: dict[Key, Observation] = {}
-        workloads = {
-            key: self._cluster.workload(subject.worker.scale_target, now)
-            for key, subject in self._subjects.items()
-        }
+        workloads = {key: self._workload(key, now) for key in self._subjects}
         for key, subject in self._subjects.items():
             if key in self._unloaded:
                 continue  # no decision: KEDA is told UNAVAILABLE, and a saved state isn't overwritten
@@ -226,6 +223,16 @@ class Engine:
         self._board.publish(
             Snapshot(now, self._policies, dict(self._decisions), observations, brokers, workloads)
         )
+
+    def _workload(self, key: Key, now: float) -> Workload:
+        target = self._subjects[key].worker.scale_target
+        try:
+            return self._cluster.workload(target, now)
+        except Exception:  # what one odd object breaks must not stop the decisions of all classes
+            log.exception("reading the cluster failed", policy=key[0], worker_class=key[1])
+            return Workload(
+                gaps=("the cluster's objects can't be read: an error of this service, see its log",)
+            )
 
     def _classes_on(self, broker: Broker) -> list[tuple[str, WorkerPolicy]]:
         return [
@@ -271,6 +278,6 @@ class Engine:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._samplers.clear()
-        await self._cluster.close()
         await self._store.save(dict(self._states))
         await self._store.close()
+        await self._cluster.close()

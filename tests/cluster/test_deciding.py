@@ -14,6 +14,8 @@ import pytest
 from scaler.api.workers import all_workers
 from scaler.cluster.base import ClusterReader, NoCluster
 from scaler.core.policy import ScalingPolicy
+from scaler.core.policy.worker import ScaleTarget
+from scaler.core.workload import Workload
 from scaler.runtime.board import Board
 from scaler.runtime.engine import Engine
 from scaler.runtime.metrics import Metrics
@@ -158,6 +160,21 @@ async def test_without_a_cluster_all_works_and_the_page_says_what_is_missing() -
         assert service.decision.gaps == ()
         assert service.document["cluster"]["missing"] == ["no cluster is read: --kubernetes is off"]
         assert service.document["cluster"]["replicas"] is None
+
+
+class Broken(NoCluster):
+    """A reader that some odd object breaks."""
+
+    def workload(self, target: ScaleTarget | None, now: float) -> Workload:
+        raise ZeroDivisionError(target, now)
+
+
+async def test_a_reader_that_fails_stops_no_decision() -> None:
+    service = Service(Broken("broken"))
+    async with service.running(policy()):
+        service.source.publish("email", 500)
+        await wait_until(lambda: service.decision and service.decision.desired > 1, description="it scales")
+        assert "an error of this service" in service.decision.gaps[0]
 
 
 async def test_a_reload_follows_the_new_target(cluster: Any, service: Any) -> None:

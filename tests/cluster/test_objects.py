@@ -43,7 +43,7 @@ def test_times() -> None:
     assert moment("2027-01-15T08:00:00Z") == AT.timestamp()
     assert moment("2027-01-15T08:00:00.500000Z") == AT.timestamp() + 0.5
     assert moment(None) is moment("") is moment("yesterday") is None
-    assert (window("15.2s"), window("1m0s"), window(None)) == (15.2, 60.0, 0.0)
+    assert (window("15.2s"), window("1m0s"), window("500ms"), window(None)) == (15.2, 60.0, 0.5, 0.0)
 
 
 def test_counts_that_the_server_leaves_out_are_zero() -> None:
@@ -88,6 +88,10 @@ def test_requests_add_up_over_containers_and_sidecars() -> None:
     pod = pod_of(document)
     assert pod is not None
     assert (pod.cpu, pod.memory) == (2.0, 3 * 2**30), "the pod's own request"
+    document["spec"]["resources"] = {"requests": {"cpu": "0"}}
+    pod = pod_of(document)
+    assert pod is not None
+    assert pod.cpu is None, "a share of nothing is nothing to scale by"
 
 
 def test_usage_adds_up_over_containers() -> None:

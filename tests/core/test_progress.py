@@ -163,9 +163,15 @@ def test_a_pod_that_was_there_or_that_is_taken_back_measures_nothing() -> None:
     assert lead.observe(back, desired=3, seen=3, now=T0 + 9).measured == ()
 
 
+@pytest.mark.parametrize("pods", [None, (3, 0)])
 @pytest.mark.parametrize("before", [3, 60])
-def test_workers_that_cant_be_heard_after_a_reconnect_are_neither_gone_nor_more(before: int) -> None:
-    """A restarted Redis gives its one worker 4 messages more; they wait, whoever was ordered meanwhile."""
+def test_workers_that_cant_be_heard_after_a_reconnect_are_neither_gone_nor_more(
+    before: int, pods: tuple[int, int] | None
+) -> None:
+    """A restarted Redis gives its one worker 4 messages more; they wait, whoever was ordered meanwhile.
+
+    Pods that the cluster calls ready may have no worker that listens yet.
+    """
     subject = WorkerClass("p", "w", worker(serviceTime="30s", startupTime="10s"))
     state, now = WorkerState(), T0
 
@@ -175,7 +181,8 @@ def test_workers_that_cant_be_heard_after_a_reconnect_are_neither_gone_nor_more(
             now += 1
             reading = QueueReading("q", ready, unacked, 0)
             workers = (pod("one", now, active=4, processed=4),) if heard else ()
-            state, decision = decide(subject, state, Observation(now, (reading,), workers=workers), now)
+            seen = Observation(now, (reading,), workers=workers, pods=pods)
+            state, decision = decide(subject, state, seen, now)
         assert decision.likely is not None
         return round(decision.likely[1])
 

@@ -87,10 +87,7 @@ GOOD: dict[str, Change] = {
     "no metric type": lambda it: trigger(it).pop("metricType"),
     "no fallback": lambda it: it["spec"].pop("fallback"),
     "nothing advanced": lambda it: it["spec"].pop("advanced"),
-    "another workload, without a policy's name": lambda it: (
-        metadata(it).pop("policy"),
-        it["spec"]["scaleTargetRef"].update(name="other"),
-    ),
+    "answers that aren't cached": lambda it: trigger(it).update(useCachedMetrics=False),
 }
 
 
@@ -131,6 +128,23 @@ BAD: dict[str, tuple[Change, str]] = {
         lambda it: metadata(it).update(workerClass="cpu"),
         'worker class "cpu" scales celery-cpu-worker, not celery-io-worker;',
     ),
+    "another workload, without a policy's name": (
+        lambda it: (metadata(it).pop("policy"), it["spec"]["scaleTargetRef"].update(name="other")),
+        'worker class "io" scales celery-io-worker, not other;',
+    ),
+    "KEDA's own fallback": (
+        lambda it: it["spec"].update(fallback={"failureThreshold": 3, "replicas": 2}),
+        "fallback.behavior must be currentReplicasIfHigher",
+    ),
+    "a static fallback": (
+        lambda it: it["spec"]["fallback"].update(behavior="static"),
+        "fallback.behavior must be currentReplicasIfHigher",
+    ),
+    "cached answers": (
+        lambda it: trigger(it).update(useCachedMetrics=True),
+        "useCachedMetrics must not be true",
+    ),
+    "idle replicas": (lambda it: it["spec"].update(idleReplicaCount=0), "idleReplicaCount can't be used"),
     "a class given twice": (
         lambda it: metadata(it).update(workerClassFromEnv="CLASS"),
         "policy or workerClass is given twice",

@@ -251,6 +251,24 @@ def test_every_pod_is_restricted(folder: str, build: Build) -> None:
 
 
 @pytest.mark.parametrize("folder", OVERLAYS)
+def test_workers_request_the_cpu_that_they_can_use(folder: str, build: Build) -> None:
+    """Or the policy's target, a share of the requests, asks for pods that nobody needs."""
+    policy = load_directory_or_file(ROOT / "policies" / "examx.yaml", None, {"BROKER_URL": "redis://broker"})[
+        "examx"
+    ]
+    targets = {found.scale_target.name: found for found in policy.spec.workers.values() if found.scale_target}
+    requests = {
+        document["metadata"]["name"]: container["resources"]["requests"]["cpu"]
+        for document in build(folder)
+        if document["kind"] == "Deployment"
+        for container in document["spec"]["template"]["spec"]["containers"]
+    }
+    for name, worker in targets.items():
+        assert worker.resources.cpu is not None
+        assert float(requests[name]) == (worker.concurrency if worker.pool == "prefork" else 1), name
+
+
+@pytest.mark.parametrize("folder", OVERLAYS)
 def test_the_service_has_time_to_end(folder: str, pick: Pick) -> None:
     pod = pick(folder, "Deployment")["spec"]["template"]["spec"]
     environment = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
