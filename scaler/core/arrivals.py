@@ -162,6 +162,16 @@ def surge_rate(memory: Arrivals, service_time: float) -> float:
 def rate(memory: Arrivals, waiting: float, service_time: float) -> Rate:
     """The arrival rate to size for."""
     slow, fast = slow_rate(memory, waiting, service_time), fast_rate(memory, service_time)
-    noise = math.sqrt(2 * max(slow, LEAST_RATE) / BUCKET_SECONDS)
-    rising = fast > slow + CONTROL_LIMIT * noise
+    rising = fast > slow + CONTROL_LIMIT * _noise(slow)
     return Rate(fast, "last 30 s, rising") if rising else Rate(slow, "last 5 min")
+
+
+def lasting_rate(memory: Arrivals, waiting: float, service_time: float) -> float:
+    """The arrivals of the last 5 min per second, or of the last 30 s where they have fallen beyond chance."""
+    slow, fast = slow_rate(memory, waiting, service_time), fast_rate(memory, service_time)
+    return fast if fast < slow - CONTROL_LIMIT * _noise(slow) else slow
+
+
+def _noise(rate: float) -> float:
+    """The standard deviation of a bucket's rate."""
+    return math.sqrt(2 * max(rate, LEAST_RATE) / BUCKET_SECONDS)

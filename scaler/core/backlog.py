@@ -65,6 +65,9 @@ class Backlog:
     due_soon: int = 0
     #: Slots that hang: occupied, and nothing comes out of them.
     stuck: int = 0
+    #: Slots of the pods that what was delivered and isn't held for an ETA fills, packed as densely as can
+    #: be: certain also where it is unknown how much of it runs.
+    filled: int = 0
     #: All that waits or runs, as live as can be: what arrivals are inferred from.
     unfinished: float = 0.0
     #: Whether `unfinished` is exact, so that it can't fall by more than has run.
@@ -149,6 +152,7 @@ class _Scene:
             busy=None if busy is None else max(0.0, busy - stuck),
             due_soon=soon,
             stuck=stuck,
+            filled=min(self._packed(unacked - held[1]), self._slots) if late and unacked and held else 0,
             unfinished=unfinished,
             # What is put off for its time leaves `unfinished` without having run.
             exact=late and held == (0, 0) and not self.seen.not_due,
@@ -246,8 +250,8 @@ class _Scene:
     def _busy(self, running: Interval) -> float | None:
         """The best single number for the busy slots."""
         active = self.fleet.active
-        if self._unsure:
-            return float(running[0])  # what nobody is known to run, waits: no pod is taken away for it
+        if self._unsure and self.worker.acks_late:
+            return float(running[0])  # what nobody is known to run is counted as waiting
         if self.worker.acks_late and (running[0] == running[1] or self._alone):
             return float(running[1])  # live, while heartbeats are up to 2 s old
         if active is not None and self._heard_all:

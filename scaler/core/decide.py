@@ -219,11 +219,8 @@ def _starting(
 
 def _restraint(worker: WorkerPolicy, state: WorkerState, picture: Picture) -> Restraint:
     seconds, waiting = picture.service_time, float(picture.backlog.waiting[1])
-    slow, fast = (
-        arrivals.slow_rate(state.arrivals, waiting, seconds),
-        arrivals.fast_rate(state.arrivals, seconds),
-    )
-    return restraint(worker, picture.backlog, rate=min(slow, fast), service_time=seconds)
+    lasting = arrivals.lasting_rate(state.arrivals, waiting, seconds)
+    return restraint(worker, picture.backlog, rate=lasting, service_time=seconds)
 
 
 def _winner(terms: tuple[Term, ...]) -> tuple[str, int]:

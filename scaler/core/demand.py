@@ -184,7 +184,7 @@ def _steady(worker: WorkerPolicy, load: Load) -> Term:
         f" = {slots:.4g} busy slots"
         f", ÷ {objective.utilization:g} ÷ {worker.concurrency} slots per pod = {share:.2f}"
     )
-    if pods > math.ceil(share - WHOLE):
+    if share > WHOLE and pods > math.ceil(share - WHOLE):
         share = float(pods)
         formula += f", {pods} pods so that {objective.service_level:.4g} start within {objective.wait:g} s"
     if stuck:

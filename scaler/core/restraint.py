@@ -13,6 +13,9 @@ from scaler.core.backlog import Backlog
 from scaler.core.decision import Bound
 from scaler.core.policy import WorkerPolicy
 
+#: Floats that are this little above a whole number of pods are that number.
+SLACK = 1e-9
+
 
 @dataclass(frozen=True, slots=True)
 class Restraint:
@@ -29,15 +32,15 @@ def restraint(worker: WorkerPolicy, backlog: Backlog, *, rate: float, service_ti
     Args:
         worker: the class.
         backlog: what waits and runs.
-        rate: arrivals per second that every view of them shows, so that neither a burst that is over
-            nor a single one holds a pod.
+        rate: lasting arrivals per second, so that neither a burst that is over nor a single one holds a pod.
         service_time: seconds.
     """
-    held = sum(part[0] for part in (backlog.running, backlog.prefetched) if part is not None)
-    in_use = math.ceil(held / worker.concurrency)
-    busy = rate * service_time / worker.concurrency
-    if math.ceil(busy) > in_use:
+    known = sum(part[0] for part in (backlog.running, backlog.prefetched) if part is not None)
+    in_use = math.ceil(max(known, backlog.filled) / worker.concurrency)
+    busy = (rate * service_time + backlog.stuck) / worker.concurrency
+    needed = math.ceil(busy - SLACK)
+    if needed > in_use:
         words = f"{rate:.4g} tasks/s keep {busy:.2f} pods busy: not taken away while so much arrives"
-        return Restraint(math.ceil(busy), "load", words)
+        return Restraint(needed, "load", words)
     words = f"what workers hold for certain fills {in_use} pods: none is taken from it"
     return Restraint(in_use, "running", words)

@@ -7,8 +7,8 @@ ones; waits need a unit (ms, s, m, h) for the same reason as in a policy; pod-mi
 are plain numbers. Without a controller an assertion is about the runs of `scaler`, so that
 peers can stand beside it and fail; where `scaler` doesn't run, about all runs. `*:` means all.
 
-What can't fail or can't hold, alone or together with another, is refused: a test that can't
-fail tests nothing.
+What can't fail or can't hold, alone or together with another on the same metric, is refused: a test
+that can't fail tests nothing.
 """
 
 import math
@@ -249,7 +249,10 @@ def _candidates(first: Assertion, second: Assertion) -> list[float]:
 def _is_zero(made: Assertion) -> bool:
     """Whether it holds for 0 alone."""
     return (made.sign in {"=", "==", "<="} and made.value == 0) or (
-        made.sign == "<" and made.value <= 1 and not made.percent and made.column.unit == "tasks"
+        made.sign in {"<", "<="}
+        and (made.value < 1 or (made.value == 1 and made.sign == "<"))
+        and made.column.unit == "tasks"
+        and not made.percent
     )
 
 

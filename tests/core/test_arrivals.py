@@ -111,3 +111,24 @@ def test_rates_are_finite_and_never_negative(
         rate = arrivals.rate(memory, waiting=unfinished, service_time=1.0)
         assert 0 <= rate.value < float("inf")
         assert len(memory.buckets) <= 61
+
+
+def test_a_lasting_rate_doesnt_fall_by_chance_and_falls_with_the_flow() -> None:
+    """Poisson arrivals at 6/s for 10 min, each done after 1 s; then at 1/s."""
+    for seed in range(20):
+        dice, memory, gone = random.Random(seed), Arrivals(), None
+        counts = [0] * 700
+        for rate, begin, end in ((6.0, 0, 600), (1.0, 600, 700)):
+            at = begin + dice.expovariate(rate)
+            while at < end:
+                counts[int(at)] += 1
+                at += dice.expovariate(rate)
+        for second, running in enumerate(counts):
+            memory = feed(memory, [(float(second), float(running), float(running))])
+            lasting = arrivals.lasting_rate(memory, waiting=0, service_time=1.0)
+            if 320 <= second < 600:
+                assert lasting > 4.5, (seed, second)
+            if second >= 600 and gone is None and lasting < 3:
+                gone = second
+        assert gone is not None, seed
+        assert gone < 660, seed

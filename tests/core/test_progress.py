@@ -1,12 +1,14 @@
 """Stalls, blocked slots, purges and slow starts, on a time line."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from scaler.core import lead, progress
 from scaler.core.decide import WorkerClass, decide
+from scaler.core.decision import Decision
 from scaler.core.fleet import Fleet, fleet_of
 from scaler.core.lead import Lead
 from scaler.core.observation import Observation, QueueReading, WorkerReport
@@ -189,3 +191,37 @@ def test_workers_that_cant_be_heard_after_a_reconnect_are_neither_gone_nor_more(
     assert play(before, heard=True, ready=15, unacked=4) == 15
     assert play(30, heard=False, ready=11, unacked=8) == 15
     assert play(5, heard=True, ready=11, unacked=8) == 15
+
+
+@pytest.mark.parametrize(("outage", "seconds"), [(20, 5), (40, 5), (58, 5), (40, 30)])
+def test_pods_full_of_tasks_stay_while_their_workers_arent_heard_again(outage: int, seconds: int) -> None:
+    """Two workers were heard when a burst ordered nine; after the outage 36 tasks fill nine pods of four."""
+    pace = {"stabilizationWindowSeconds": 0, "policies": [{"type": "Pods", "value": 4, "periodSeconds": 60}]}
+    quick = {"scaleUp": pace | {"policies": [{"type": "Pods", "value": 9, "periodSeconds": 15}]}}
+    policy = worker(
+        serviceTime=f"{seconds}s",
+        startupTime="10s",
+        behavior=quick | {"scaleDown": pace},
+        replicas={"max": 9},
+    )
+    subject, state, now = WorkerClass("p", "w", policy), WorkerState(), T0
+    heard = (pod("one", T0, active=4, processed=4), pod("two", T0, active=4, processed=4))
+
+    def tick(ready: int, unacked: int, *, workers: Any, read_at: float) -> Decision:
+        nonlocal state, now
+        now += 1
+        reading = QueueReading("q", ready, unacked, 0)
+        seen = Observation(read_at or now, (reading,), workers=workers)
+        state, decision = decide(subject, state, seen, now)
+        return decision
+
+    for _ in range(3):
+        workers = tuple(replace(report, heard_at=now + 1, counted_at=now + 1) for report in heard)
+        desired = tick(300, 8, workers=workers, read_at=0.0).desired
+    assert desired == 9
+    last = now
+    for _ in range(outage):
+        tick(300, 8, workers=(), read_at=last)
+    after = [tick(0, 36, workers=(), read_at=0.0) for _ in range(15)]
+    assert {decision.desired for decision in after} == {9}
+    assert {decision.limit for decision in after} == {"running"}

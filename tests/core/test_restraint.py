@@ -1,6 +1,7 @@
 """What holds a step down back: tasks at work, and arrivals that fewer pods couldn't take."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -32,6 +33,17 @@ def test_the_larger_of_tasks_at_work_and_load_counts(
     """A pod of 200 slots does 133.3 mails of 1.5 s per second."""
     found = restraint(io_class().worker, working(running), rate=rate, service_time=1.5)
     assert (found.replicas, found.limit) == (pods, limit)
+
+
+def test_a_slot_that_hangs_serves_nobody(io_class: Build) -> None:
+    hung = replace(working(0), stuck=200)
+    assert restraint(io_class().worker, hung, rate=200.0, service_time=1.5).replicas == 3
+
+
+def test_a_load_of_whole_pods_needs_no_further_one(io_class: Build) -> None:
+    """1333.33 × 0.3 ÷ 200 is 2.0000000000000004 in floats."""
+    found = restraint(io_class().worker, working(0), rate=4000 / 3, service_time=0.3)
+    assert found.replicas == 2
 
 
 def test_what_workers_hold_counts_with_what_they_run(io_class: Build) -> None:

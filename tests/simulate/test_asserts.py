@@ -140,6 +140,7 @@ def test_what_cannot_be_checked_is_refused_with_its_place(text: str, column: int
         ("rejected>1", "rejected<2"),
         ("late=0", "late>1%"),
         ("late!=0%", "late<1"),
+        ("late<=0.5", "late>0%"),
         ("late<5", "scaler: late>5"),
         ("*: late<5", "keda-rabbitmq-20: late>=5"),
         ("*: late<5", "late>=5"),
