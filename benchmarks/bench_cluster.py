@@ -20,7 +20,7 @@ from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from scaler.cluster.access import Mode, open_cluster
+from scaler.cluster.access import Mode, find_access, open_cluster
 from scaler.cluster.base import ClusterReader
 from scaler.cluster.pace import Pace
 from scaler.core.policy.worker import ScaleTarget
@@ -154,7 +154,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "token").write_text("any", encoding="utf-8")
         os.environ["KUBECONFIG"] = str(kubeconfig(Path(folder) / "config", url, Path(folder) / "token"))
-        reader = open_cluster(Mode.KUBECONFIG, clock=time.time, pace=Pace(poll=2.0))
+        reader = open_cluster(find_access(Mode.KUBECONFIG), clock=time.time, pace=Pace(poll=2.0))
         print(f"{DEPLOYMENTS} Deployments, {DEPLOYMENTS * PODS_EACH} pods of {size} bytes")
         print(f"before: {before:.0f} MB; with kubernetes-asyncio: {resident():.0f} MB")
         gc.collect()

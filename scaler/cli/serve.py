@@ -27,8 +27,7 @@ from scaler.cli.tls_options import (
     TlsOptions,
     warn_of_open_doors,
 )
-from scaler.cluster.access import AccessError, Mode, open_cluster
-from scaler.cluster.base import ClusterReader
+from scaler.cluster.access import Access, AccessError, Mode, find_access, open_cluster
 from scaler.core.policy import ScalingPolicy
 from scaler.policyfile import PolicyError, load_directory_or_file
 from scaler.runtime.board import Board
@@ -154,7 +153,7 @@ def serve(
             TlsOptions.of(tls_cert, tls_key, tls_ca, tls_client_names, http=http_tls),
         )
         loaded = settings.load()
-        cluster = open_cluster(kubernetes, clock=clock)
+        access = find_access(kubernetes)
         store = open_store(state)
         if record is not None:
             flight = FlightRecorder(record)
@@ -171,7 +170,7 @@ def serve(
         gc.collect()
         gc.freeze()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(settings, loaded, store, flight, cluster=cluster, clock=clock))
+            runner.run(_serve(settings, loaded, store, flight, access=access, clock=clock))
     except (AddressError, CertificateError) as error:
         _fail(str(error))
     finally:
@@ -199,7 +198,7 @@ async def _serve(
     store: StateStore,
     flight: FlightRecorder | None,
     *,
-    cluster: ClusterReader,
+    access: Access,
     clock: Clock,
 ) -> None:
     metrics, board = Metrics(), Board()
@@ -213,7 +212,7 @@ async def _serve(
         open_source=open_source,
         open_receiver=open_receiver,
         flight=flight,
-        cluster=cluster,
+        cluster=open_cluster(access, clock=clock),
         interval=settings.interval,
     )
     await engine.apply(policies)
@@ -262,4 +261,5 @@ async def _serve(
             task.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
         await engine.close()
+        await access.close()
         log.info("stopped")

@@ -5,6 +5,7 @@ kubernetes-asyncio is an extra and takes 45 MB, so it is imported only where a c
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from scaler.cluster.pace import Pace
 if TYPE_CHECKING:
     from kubernetes_asyncio.client import Configuration
 
-    from scaler.cluster.connection import Configure
+    from scaler.cluster.connection import Configure, Connection
 
 #: Where Kubernetes mounts a service account.
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -37,41 +38,60 @@ class AccessError(Exception):
     """The asked way to the cluster doesn't exist; the text names the remedy."""
 
 
-def open_cluster(
-    mode: Mode,
-    *,
-    clock: Callable[[], float],
-    service_account: Path = SERVICE_ACCOUNT,
-    pace: Pace = DEFAULT_PACE,
-) -> ClusterReader:
-    """A reader for `serve --kubernetes MODE`; nothing is connected yet.
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A way to an API server, shared by all who read and write there; or why there is none."""
+
+    connection: "Connection | None" = None
+    #: The one that this service runs in, or that the kubeconfig's context names.
+    namespace: str = ""
+    #: Why there is no connection, with the remedy.
+    reason: str = ""
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        if self.connection is not None:
+            await self.connection.close()
+
+
+def find_access(mode: Mode, *, service_account: Path = SERVICE_ACCOUNT) -> Access:
+    """The way for `serve --kubernetes MODE`; nothing is connected yet.
 
     Raises:
         AccessError: the extra, the pod's service account or the kubeconfig is missing.
     """
     if mode is Mode.OFF:
-        return NoCluster("no cluster is read: --kubernetes is off")
+        return Access(reason="no cluster is read: --kubernetes is off")
     if mode is Mode.AUTO and HOST_VARIABLE not in os.environ:
-        return NoCluster(
-            "no cluster is read: this doesn't run in one; --kubernetes kubeconfig reads one from outside"
+        return Access(
+            reason="no cluster is read: this doesn't run in one;"
+            " --kubernetes kubeconfig reads one from outside"
         )
     try:
         import kubernetes_asyncio  # noqa: F401, PLC0415 - optional extra
     except ImportError:
         missing = "kubernetes-asyncio isn't installed; install celery-scaler[kubernetes]"
         if mode is Mode.AUTO:
-            return NoCluster(f"no cluster is read: {missing}")
+            return Access(reason=f"no cluster is read: {missing}")
         raise AccessError(missing) from None
     from scaler.cluster.connection import Connection  # noqa: PLC0415 - see above
-    from scaler.cluster.reader import ApiReader  # noqa: PLC0415
 
     try:
         configure, namespace = _by_kubeconfig() if mode is Mode.KUBECONFIG else _in_cluster(service_account)
     except AccessError as error:
         if mode is Mode.AUTO:
-            return NoCluster(f"no cluster is read: {error}")
+            return Access(reason=f"no cluster is read: {error}")
         raise
-    return ApiReader(Connection(configure), namespace, clock=clock, pace=pace)
+    return Access(Connection(configure), namespace)
+
+
+def open_cluster(access: Access, *, clock: Callable[[], float], pace: Pace = DEFAULT_PACE) -> ClusterReader:
+    """A reader of the scale targets. The access is its opener's to close."""
+    if access.connection is None:
+        return NoCluster(access.reason)
+    from scaler.cluster.reader import ApiReader  # noqa: PLC0415 - see above
+
+    return ApiReader(access.connection, access.namespace, clock=clock, pace=pace)
 
 
 def _configuration() -> "Configuration":

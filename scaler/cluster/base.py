@@ -19,7 +19,7 @@ class ClusterReader(Protocol):
         ...
 
     async def close(self) -> None:
-        """Stop reading and give the connections back."""
+        """Stop reading."""
         ...
 
 

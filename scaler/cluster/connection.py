@@ -6,19 +6,27 @@ in a cluster the token file is read once a minute anyway (kubelet replaces it at
 """
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 from kubernetes_asyncio.client import ApiClient, Configuration
 from kubernetes_asyncio.config import ConfigException
 
-from scaler.cluster.errors import ClusterError, UnauthorizedError, error_of
+from scaler.cluster.errors import READING, ClusterError, UnauthorizedError, error_of
 
 Configure = Callable[[], Awaitable[Configuration]]
 
+Document = dict[str, Any]
+Verb = Literal["get", "create", "update", "patch", "delete"]
+_METHODS = {"get": "GET", "create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
+_GOOD = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED})
+
+#: Seconds for one object to be read or written.
+SEND_SECONDS = 5.0
 #: Seconds for TCP and TLS.
 CONNECT_SECONDS = 5.0
 #: Bytes of one answer: 500 pods of 60 kB. A longer one is given up.
@@ -50,6 +58,41 @@ class Connection:
                     raise ClusterError(f"a list of {place[0]} has more than {MOST_BYTES >> 20} MB a page")
             return body.decode(errors="replace")
 
+    async def send(
+        self,
+        verb: Verb,
+        path: str,
+        body: Document | None = None,
+        *,
+        place: tuple[str, str],
+        silence: float = SEND_SECONDS,
+    ) -> Document:
+        """Read or change one object; the answer is the object as it stands then.
+
+        Args:
+            verb: a patch is a JSON merge patch (RFC 7386); a `resourceVersion` in it is a condition.
+            path: of the object, or of its list for "create"; with the leading slash.
+            body: the object or the patch.
+            place: (plural, "namespace NAME") for messages.
+            silence: seconds without a byte after which the request is given up; it may have been done.
+
+        Raises:
+            MissingError: there is no such object.
+            ConflictError: it was changed since the given `resourceVersion`, or exists already.
+            ClusterError: it didn't work otherwise.
+        """
+        async with self._answer(
+            verb, path, {}, place=place, silence=silence, body=body, right=verb
+        ) as response:
+            text = await response.text(errors="replace")
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise ClusterError("the API server answers with something that is no JSON") from error
+        if not isinstance(document, dict):
+            raise ClusterError("the API server answers with something that is no object")
+        return document
+
     @asynccontextmanager
     async def stream(
         self, path: str, query: Mapping[str, str], *, place: tuple[str, str], silence: float
@@ -65,24 +108,42 @@ class Connection:
         Raises:
             ClusterError: no answer, one that isn't 2xx, or an end in the middle of it.
         """
+        async with self._answer("get", path, query, place=place, silence=silence) as response:
+            yield response.content
+
+    @asynccontextmanager
+    async def _answer(
+        self,
+        verb: Verb,
+        path: str,
+        query: Mapping[str, str],
+        *,
+        place: tuple[str, str],
+        silence: float,
+        body: Document | None = None,
+        right: str = READING,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer that is 2xx."""
         client: Any = None
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=silence)
         try:
             client = await self._opened()
             response = await client.call_api(
                 path,
-                "GET",
+                _METHODS[verb],
                 query_params=list(query.items()),
-                header_params={"Accept": "application/json"},
+                header_params={"Accept": "application/json"} | _content(verb),
+                body=body,
                 auth_settings=["BearerToken"],
                 _preload_content=False,
                 _request_timeout=timeout,
             )
             async with response:
                 # The library looks at the status of answers only that it decodes itself.
-                if response.status != HTTPStatus.OK:
-                    raise error_of(response.status, *place, response.headers.get("Retry-After"))
-                yield response.content
+                if response.status not in _GOOD:
+                    after = response.headers.get("Retry-After")
+                    raise error_of(response.status, *place, after, right=right)
+                yield response
         except UnauthorizedError:
             await self._drop(client)
             raise
@@ -112,3 +173,10 @@ class Connection:
         if client is self._client and client is not None:
             self._client = None
             await client.close()
+
+
+def _content(verb: Verb) -> dict[str, str]:
+    """The content type of what is sent."""
+    if verb in {"get", "delete"}:
+        return {}
+    return {"Content-Type": "application/merge-patch+json" if verb == "patch" else "application/json"}

@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 
 class ClusterError(Exception):
-    """The API server couldn't be read. The text is safe to show and names a remedy."""
+    """The API server couldn't be read or written. The text is safe to show and names a remedy."""
 
     def __init__(self, text: str, *, retry_after: float = 0.0) -> None:
         """`retry_after`: seconds that the server asks to wait, 0 where it doesn't say."""
@@ -28,11 +28,25 @@ class RefusedError(ClusterError):
     """There is no right (403) or no such kind (404): a person has to act."""
 
 
+class MissingError(RefusedError):
+    """The named object doesn't exist (404)."""
+
+
+class ConflictError(ClusterError):
+    """Somebody else was first (409): the object was changed, or is there already."""
+
+
 #: Kinds that come with something that may not be installed, and with what.
 _COMES_WITH = {"scaledobjects": "KEDA", "metrics": "metrics-server"}
 
 
-def error_of(status: int, what: str, place: str, retry_after: str | None) -> ClusterError:
+#: Rights that a reader of lists needs.
+READING = "get, list and watch"
+
+
+def error_of(
+    status: int, what: str, place: str, retry_after: str | None, *, right: str = READING
+) -> ClusterError:
     """The error for an answer that isn't 2xx.
 
     Args:
@@ -40,23 +54,30 @@ def error_of(status: int, what: str, place: str, retry_after: str | None) -> Clu
         what: the plural that was asked for, such as "pods".
         place: "namespace celery".
         retry_after: the header of that name.
+        right: the verbs that the request needs.
     """
+    after = _seconds(retry_after)
     match status:
         case HTTPStatus.GONE:
-            return GoneError(f"the version of {what} is too old")
+            error: ClusterError = GoneError(f"the version of {what} is too old")
         case HTTPStatus.UNAUTHORIZED:
-            return UnauthorizedError("the API server refuses the token (401); check the service account")
+            error = UnauthorizedError("the API server refuses the token (401); check the service account")
         case HTTPStatus.FORBIDDEN:
-            return RefusedError(f"no right to read {what}; grant get, list and watch on {what} in {place}")
+            verb = "read" if right == READING else right
+            error = RefusedError(f"no right to {verb} {what}; grant {right} on {what} in {place}")
+        case HTTPStatus.CONFLICT:
+            error = ConflictError(f"{what} in {place} was changed by somebody else")
+        case HTTPStatus.NOT_FOUND if right != READING:
+            error = MissingError(f"there is no such object among {what} in {place}")
         case HTTPStatus.NOT_FOUND:
-            return RefusedError(
-                f"the cluster has no {what}; install {_COMES_WITH.get(what, 'what serves them')}"
-            )
+            comes_with = _COMES_WITH.get(what, "what serves them")
+            error = RefusedError(f"the cluster has no {what}; install {comes_with}")
         case HTTPStatus.TOO_MANY_REQUESTS:
-            return ClusterError("the API server is overloaded (429)", retry_after=_seconds(retry_after))
+            error = ClusterError("the API server is overloaded (429)", retry_after=after)
         case _:
             text = f"the API server answers {status} for {what}; look at its state"
-            return ClusterError(text, retry_after=_seconds(retry_after))
+            error = ClusterError(text, retry_after=after)
+    return error
 
 
 def _seconds(header: str | None) -> float:

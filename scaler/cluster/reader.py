@@ -215,7 +215,6 @@ class ApiReader:
         """See `ClusterReader.close`."""
         await asyncio.gather(*(namespace.close() for namespace in self._namespaces.values()), *self._closing)
         self._namespaces.clear()
-        await self._connection.close()
 
 
 def _fresh(copy: Copy[Any], now: float) -> bool:

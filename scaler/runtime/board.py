@@ -35,6 +35,8 @@ class Snapshot:
     brokers: tuple[BrokerStatus, ...] = ()
     #: What the cluster states, where one is read.
     workloads: Mapping[Key, Workload] = field(default_factory=dict)
+    #: Whether this process made these decisions, and so is the one to carry them out.
+    own: bool = True
 
     def find(self, worker_class: str, policy: str | None = None) -> Key:
         """The key of a worker class. The policy may be left out while only one is loaded.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scaler.cluster.access import Mode, open_cluster
+from scaler.cluster.access import Access, Mode, find_access, open_cluster
 from scaler.cluster.base import ClusterReader
 from scaler.cluster.pace import Pace
 from scaler.core.policy.worker import ScaleTarget
@@ -33,8 +33,9 @@ MAKERS: dict[str, tuple[str, Callable[..., Object]]] = {
 class Cluster:
     """What a test does to the cluster, and what the reader makes of it."""
 
-    def __init__(self, api: KubernetesApi, reader: ClusterReader, token: Path) -> None:
+    def __init__(self, api: KubernetesApi, access: Access, reader: ClusterReader, token: Path) -> None:
         self.api = api
+        self.access = access
         self.reader = reader
         self.token = token
 
@@ -78,6 +79,8 @@ async def cluster(
     token.write_text("first", encoding="utf-8")
     async with api.serving() as url:
         monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path / "config", url, token)))
-        reader = open_cluster(Mode.KUBECONFIG, clock=time.time, pace=HURRY)
-        yield Cluster(api, reader, token)
+        access = find_access(Mode.KUBECONFIG)
+        reader = open_cluster(access, clock=time.time, pace=HURRY)
+        yield Cluster(api, access, reader, token)
         await reader.close()
+        await access.close()

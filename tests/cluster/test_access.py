@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scaler.cluster.access import AccessError, Mode, open_cluster
+from scaler.cluster.access import AccessError, Mode, find_access, open_cluster
 from scaler.cluster.base import ClusterReader, NoCluster
 
 
@@ -20,7 +20,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def opened(mode: Mode, **options: Any) -> ClusterReader:
-    return open_cluster(mode, clock=time.time, **options)
+    return open_cluster(find_access(mode, **options), clock=time.time)
 
 
 def missing(reader: ClusterReader) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scaler.cluster.access import Mode, open_cluster
+from scaler.cluster.access import Mode, find_access, open_cluster
 from scaler.cluster.copies import Watched
 from scaler.cluster.pace import Pace
 from scaler.core.policy.worker import ScaleTarget
@@ -185,7 +185,8 @@ async def test_in_a_pod_token_and_ca_come_from_the_service_account(
         monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
         monkeypatch.setenv("KUBERNETES_SERVICE_PORT", url.rpartition(":")[2])
         pace = Pace(first_retry=0.05, last_retry=0.2, refused=0.1)
-        reader = open_cluster(Mode.AUTO, clock=time.time, service_account=tmp_path, pace=pace)
+        access = find_access(Mode.AUTO, service_account=tmp_path)
+        reader = open_cluster(access, clock=time.time, pace=pace)
         target = ScaleTarget(name="io")
         reader.follow([target], ())
         seen: Callable[[], int | None] = lambda: reader.workload(target, time.time()).replicas  # noqa: E731
@@ -197,3 +198,4 @@ async def test_in_a_pod_token_and_ca_come_from_the_service_account(
         api.store.put(("apps/v1", "deployments"), deployment("io", 4))
         await wait_until(lambda: seen() == 4, description="with the token that kubelet wrote anew")
         await reader.close()
+        await access.close()

@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 from kubernetes_asyncio import client, config
 
-from scaler.cluster.access import Mode, open_cluster
+from scaler.cluster.access import Mode, find_access, open_cluster
 from scaler.core.policy.worker import ScaleTarget
 from scaler.testing import wait_until
 from scaler.testing.kubernetes_api import KubernetesApi, kubeconfig
@@ -67,10 +67,8 @@ def worker_deployment() -> Any:
 
 async def test_a_target_is_followed_from_its_making_to_its_end(api: Any, namespace: str) -> None:
     apps = client.AppsV1Api(api)
-    reader, target = (
-        open_cluster(Mode.KUBECONFIG, clock=time.time),
-        ScaleTarget(name="io", namespace=namespace),
-    )
+    access, target = find_access(Mode.KUBECONFIG), ScaleTarget(name="io", namespace=namespace)
+    reader = open_cluster(access, clock=time.time)
 
     def replicas() -> int | None:
         return reader.workload(target, time.time()).replicas
@@ -103,6 +101,7 @@ async def test_a_target_is_followed_from_its_making_to_its_end(api: Any, namespa
         await wait_until(lambda: replicas() is None, description="it is gone, which is unknown and not 0")
     finally:
         await reader.close()
+        await access.close()
 
 
 async def test_leases_and_configmaps_have_one_winner(api: Any, namespace: str) -> None:
