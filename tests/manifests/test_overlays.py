@@ -180,7 +180,7 @@ def test_cluster_access_is_to_read(tmp_path: Path) -> None:
     built = {each["kind"]: each for each in kustomization.build(combined(tmp_path, "cluster-access"))}
     verbs = {verb for rule in built["Role"]["rules"] for verb in rule["verbs"]}
 
-    assert verbs == {"get", "list", "watch"}
+    assert verbs == {"list", "watch"}
     assert built["RoleBinding"]["subjects"] == [
         {"kind": "ServiceAccount", "name": "celery-scaler", "namespace": "somewhere"}
     ]
