@@ -27,6 +27,7 @@ from scaler.cli.tls_options import (
     TlsOptions,
     warn_of_open_doors,
 )
+from scaler.cli.writing import writing_loops
 from scaler.cluster.access import Access, AccessError, Mode, find_access, open_cluster
 from scaler.core.policy import ScalingPolicy
 from scaler.policyfile import PolicyError, load_directory_or_file
@@ -59,6 +60,7 @@ class Settings:
     record: Path | None
     token_file: Path | None
     tls: TlsOptions
+    events: bool
 
     def load(self) -> Mapping[str, ScalingPolicy]:
         """Read the policies anew.
@@ -129,6 +131,10 @@ def serve(
             help="Where the scale targets of the policies are read; auto: in the pod's own cluster.",
         ),
     ] = Mode.AUTO,
+    events: Annotated[
+        bool,
+        typer.Option(envvar="SCALER_EVENTS", help="Write Kubernetes events where scale targets are read."),
+    ] = True,
     log_level: Annotated[
         str, typer.Option(envvar="SCALER_LOG_LEVEL", help="debug, info, warning or error.")
     ] = "info",
@@ -151,6 +157,7 @@ def serve(
             record,
             token_file,
             TlsOptions.of(tls_cert, tls_key, tls_ca, tls_client_names, http=http_tls),
+            events,
         )
         loaded = settings.load()
         access = find_access(kubernetes)
@@ -201,7 +208,7 @@ async def _serve(
     access: Access,
     clock: Clock,
 ) -> None:
-    metrics, board = Metrics(), Board()
+    metrics, board, cluster = Metrics(), Board(), open_cluster(access, clock=clock)
     tls = settings.tls.open(metrics, clock)
     warn_of_open_doors(settings.tls, settings.grpc_address, settings.http_address, settings.token_file)
     engine = Engine(
@@ -212,7 +219,7 @@ async def _serve(
         open_source=open_source,
         open_receiver=open_receiver,
         flight=flight,
-        cluster=open_cluster(access, clock=clock),
+        cluster=cluster,
         interval=settings.interval,
     )
     await engine.apply(policies)
@@ -232,6 +239,9 @@ async def _serve(
         ),
         asyncio.create_task(stop.wait(), name="signal"),
     ]
+    loops += writing_loops(
+        engine, board, metrics, clock, access=access, cluster=cluster, store=store, events=settings.events
+    )
     if tls is not None:
         loops.append(asyncio.create_task(tls.follow(), name="certificates"))
     try:

@@ -38,7 +38,8 @@ def changes(before: Decision, after: Decision) -> Iterator[News]:
             yield News("BurstPolicyBinds", detail)
         elif after.limit in WAITS:
             yield News("ScaleInWaits", detail)
-    if after.quality != before.quality:
+    # After a start nothing has been read yet: the first reading is no news.
+    if after.quality != before.quality and before.sampled_at is not None:
         yield _quality(before, after)
     yield from _hindrances(before, after)
 
