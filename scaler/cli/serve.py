@@ -17,6 +17,7 @@ from scaler.api.announcements import Announcements
 from scaler.api.bearer import Bearer
 from scaler.api.grpc_server import GrpcServer
 from scaler.api.http_server import HttpServer
+from scaler.api.shadow import ShadowView
 from scaler.cli.tls_options import (
     ClientNames,
     HttpTls,
@@ -39,6 +40,7 @@ from scaler.runtime.logs import configure_logging
 from scaler.runtime.metrics import Metrics
 from scaler.runtime.recorder import FlightRecorder, RecorderError
 from scaler.runtime.reload import watch_policies
+from scaler.runtime.shadow import Shadows
 from scaler.runtime.store import StateStore, StoreError, open_store
 from scaler.sources.events import open_receiver
 from scaler.sources.factory import open_source
@@ -231,13 +233,18 @@ async def _serve(
     grpc_server = GrpcServer(board, metrics, clock, settings.grpc_address, tls=tls)
     announcements = Announcements(engine, board, clock, Bearer(settings.token_file))
     https = tls.http_context if tls is not None and settings.tls.http else None
-    http_server = HttpServer(board, metrics, clock, settings.http_address, announcements, tls=https)
+    shadows = Shadows(board, metrics)
+    view = ShadowView(shadows, board, clock)
+    http_server = HttpServer(
+        board, metrics, clock, settings.http_address, announcements, tls=https, shadow=view
+    )
     loops = [
         asyncio.create_task(engine.run(), name="engine"),
         asyncio.create_task(
             watch_policies(settings.policies, settings.load, engine.apply, metrics), name="reload"
         ),
         asyncio.create_task(stop.wait(), name="signal"),
+        asyncio.create_task(shadows.run(), name="shadow"),
     ]
     loops += writing_loops(
         engine, board, metrics, clock, access=access, cluster=cluster, store=store, events=settings.events

@@ -37,7 +37,7 @@ def test_nothing_new_is_no_news() -> None:
 
 def test_a_step_says_from_where_to_where_and_why() -> None:
     detail = "6 wanted, 3 Pods per 60 s allows 5 now"
-    limit = {"limit": "scale-up-policy", "limit_detail": detail}
+    limit: dict[str, Any] = {"limit": "scale-up-policy", "limit_detail": detail}
     assert told(desired=5, recommendation=6, **limit) == [
         (
             "DesiredReplicasRaised",
@@ -77,7 +77,7 @@ def test_the_first_reading_after_a_start_is_no_news() -> None:
 
 
 def test_an_order_begins_and_ends() -> None:
-    order = {"limit": "override", "limit_detail": "7 ordered by ops until 10:00: drill"}
+    order: dict[str, Any] = {"limit": "override", "limit_detail": "7 ordered by ops until 10:00: drill"}
     ordered = replace(CALM, desired=7, **order)
     assert [news.reason for news in changes(CALM, ordered)] == ["DesiredReplicasRaised", "OverrideBegins"]
     ends = list(changes(ordered, CALM))
