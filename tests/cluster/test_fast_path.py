@@ -16,8 +16,11 @@ from scaler.core.news import News
 from scaler.core.policy import ScalingPolicy
 from scaler.core.workload import Reference
 from scaler.runtime.board import Board, Snapshot
-from scaler.runtime.fast_path import FastPath
+from scaler.runtime.engine import Engine
+from scaler.runtime.fast_path import FOLLOWING_SECONDS, FastPath
 from scaler.runtime.metrics import Metrics
+from scaler.runtime.store import MemoryStore
+from scaler.sources.memory import MemorySource
 from scaler.testing import wait_until
 
 KEY = ("examx", "io")
@@ -403,3 +406,36 @@ async def test_beside_an_hpa_nothing_falls(make_raising: Any) -> None:
     seen += [deployment["spec"]["replicas"] for deployment in changes]
     assert seen == sorted(seen)
     assert raising.count("raised") >= 2, "most of it came from here"
+
+
+@pytest.mark.parametrize("settle", [0.0, FOLLOWING_SECONDS])
+async def test_a_spike_is_answered_within_two_seconds(make_raising: Any, settle: float) -> None:
+    """The whole way: broker in memory, the real deciding loop, a number that has to stand for a second."""
+    raising = await make_raising(settle=settle)
+    source, metrics = MemorySource(), raising.metrics
+    engine = Engine(
+        board=raising.board,
+        clock=time.time,
+        metrics=metrics,
+        store=MemoryStore(),
+        open_source=lambda _: source,
+        cluster=raising.cluster.reader,
+        interval=1.0,
+    )
+    await engine.apply({"examx": raising.policy})
+    tasks = [asyncio.create_task(engine.run()), asyncio.create_task(raising.loop.run())]
+    try:
+        await wait_until(
+            lambda: (found := raising.board.snapshot.decisions.get(KEY)) and found.quality == "fresh",
+            description="a first reading",
+        )
+        source.publish("email", 500)
+        await wait_until(lambda: raising.replicas > 2, description="pods are ordered")
+        seconds = metrics.registry.get_sample_value("celery_scaler_fast_path_seconds_sum")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await engine.close()
+    assert seconds is not None
+    assert seconds < 2.0
