@@ -57,8 +57,11 @@ Why = Literal[
 class Watch:
     """What is remembered of one class. Times are seconds since the epoch."""
 
-    #: Own decisions, (since, replicas), oldest first; the last one stands.
+    #: Own decisions, (heard at, replicas), oldest first; the last one stands.
     told: tuple[tuple[float, int], ...] = ()
+    #: The latest one: when it was made, by the clock of who made it, and when it was heard of.
+    decided_at: float = 0.0
+    heard_at: float = 0.0
     #: Replicas as last seen or written; None before the first look.
     seen: int | None = None
     fell_at: float = 0.0
@@ -80,9 +83,11 @@ class Verdict:
     text: str = ""
 
 
-def told(watch: Watch, decision: Decision) -> Watch:
-    """The watch after one more own decision."""
-    now, stamps = decision.decided_at, watch.told
+def told(watch: Watch, decision: Decision, now: float) -> Watch:
+    """The watch after hearing of an own decision, again or for the first time."""
+    if decision.decided_at != watch.decided_at:
+        watch = replace(watch, decided_at=decision.decided_at, heard_at=now)
+    stamps = watch.told
     if not stamps or stamps[-1][1] != decision.desired:
         stamps = (*stamps, (now, decision.desired))
     # The one that held when the period began is still part of it.
@@ -186,7 +191,7 @@ def _objections(watch: Watch, decision: Decision, workload: Workload, now: float
     yield from _autoscaler(scaled, autoscaler, workload.rivals)
     if watch.seen == 0:
         yield Verdict(why="zero", text="KEDA starts the first pod")
-    if decision.quality != "fresh" or now - decision.decided_at > CURRENT_SECONDS:
+    if decision.quality != "fresh" or now - watch.heard_at > CURRENT_SECONDS:
         yield Verdict(why="data", text="the data isn't fresh")
     if now < watch.away_until:
         yield Verdict(why="foreign", text=watch.away_because)

@@ -35,7 +35,7 @@ REFUSED_SECONDS = 60.0
 #: With a store that several replicas of the service share, the others answer from the decider's decision
 #: within a second.
 FOLLOWING_SECONDS = 1.0
-TOPIC = "fast path"
+TOPIC, ERROR_TOPIC = "fast path", "fast path: error"
 
 
 class FastPath:
@@ -71,6 +71,7 @@ class FastPath:
         self._settle = settle
         self._tell = tell
         self._watches: dict[Key, Watch] = {}
+        self._targets: dict[Key, ScaleTarget] = {}
         self._closed_until: dict[Key, float] = {}
         self._settling = False
 
@@ -110,11 +111,12 @@ class FastPath:
 
     def _look(self, snapshot: Snapshot, key: Key, worker: WorkerPolicy, target: ScaleTarget) -> Verdict:
         watch, now = self._watches.get(key, Watch()), self._clock()
+        self._targets[key] = target
         decision, workload = snapshot.decisions.get(key), snapshot.workloads.get(key)
         if not snapshot.own or decision is None or workload is None:
             self._watches[key] = fast_path.interrupted(watch)
             return self._show(key, target, Verdict())
-        watch = fast_path.told(watch, decision)
+        watch = fast_path.told(watch, decision, now)
         if workload.replicas is not None:
             away = watch.away_until
             watch = fast_path.saw(watch, workload.replicas, workload, now, late=True)
@@ -145,10 +147,10 @@ class FastPath:
             result = "refused" if refused else "failed"
             wait = REFUSED_SECONDS if refused else max(error.retry_after, RETRY_SECONDS)
             self._closed_until[key] = self._clock() + wait
-            self._cluster.remark(target, f"{TOPIC}: error", Remark(f"fast path: {error}", gap=True))
+            self._cluster.remark(target, ERROR_TOPIC, Remark(f"fast path: {error}", gap=True))
             log.warning("replicas could not be raised", policy=key[0], worker_class=key[1], error=str(error))
         else:
-            self._cluster.remark(target, f"{TOPIC}: error", None)
+            self._cluster.remark(target, ERROR_TOPIC, None)
         if result:
             self._metrics.fast_path_writes_total.labels(*key, result).inc()
 
@@ -201,6 +203,9 @@ class FastPath:
     def _forget(self, key: Key) -> None:
         del self._watches[key]
         self._closed_until.pop(key, None)
+        target = self._targets.pop(key)
+        for topic in (TOPIC, ERROR_TOPIC):
+            self._cluster.remark(target, topic, None)
         labels = {"policy": key[0], "worker_class": key[1]}
         self._metrics.fast_path_held.remove_by_labels(labels)
         self._metrics.fast_path_writes_total.remove_by_labels(labels)

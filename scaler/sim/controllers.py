@@ -159,7 +159,7 @@ class FastScaler(Scaler):
                 "", worker.replicas.min, worker.replicas.max, spec, spec, tolerance=tolerance
             ),
         )
-        self._watch = fast_path.saw(fast_path.told(self._watch, self.decision), spec, workload, now)
+        self._watch = fast_path.saw(fast_path.told(self._watch, self.decision, now), spec, workload, now)
         wanted = fast_path.judge(
             self._watch, worker, self.decision, workload, now, settle=SETTLE_SECONDS
         ).replicas

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from scaler.cluster.errors import ClusterError
 from scaler.cluster.scale import Scales, ScaleSeen
 from scaler.core import fast_path
 from scaler.core.decision import Decision
@@ -353,11 +354,19 @@ async def test_a_server_that_is_overloaded_is_left_alone(
 ) -> None:
     monkeypatch.setattr("scaler.runtime.fast_path.RETRY_SECONDS", 0.1)
     raising = await make_raising()
-    raising.cluster.api.faults.throttled, raising.cluster.api.faults.retry_after = 2, 1
+    honest, busy = raising.scales.read, [ClusterError("overloaded (429)", retry_after=1.0)]
+
+    async def read(target: Reference) -> Any:
+        if busy:
+            raise busy.pop()
+        return await honest(target)
+
+    raising.scales.read = read
     raising.desired, began = 5, time.monotonic()
     async with raising.running():
         await wait_until(lambda: raising.replicas == 5, description="raised after a pause")
     assert time.monotonic() - began >= 1.0, "Retry-After"
+    assert raising.count("failed") == 1
 
 
 async def test_a_fault_of_ours_stops_nothing(make_raising: Any) -> None:

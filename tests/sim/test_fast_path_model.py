@@ -140,7 +140,7 @@ class Model:
     def look(self) -> None:
         at, desired = self.decided[-1]
         workload = self.workload()
-        self.watch = fast_path.told(self.watch, decision(desired, at))
+        self.watch = fast_path.told(self.watch, decision(desired, at), self.now)
         assert workload.replicas is not None
         self.watch = fast_path.saw(self.watch, workload.replicas, workload, self.now, late=True)
         if not self.busy and self.verdict() is not None:
