@@ -15,6 +15,7 @@ from scaler.api.address import AddressError, parse_address
 from scaler.api.announcements import Announcements
 from scaler.api.metadata import shortened
 from scaler.api.readings import broker_documents
+from scaler.api.shadow import ShadowView
 from scaler.api.workers import all_workers, worker_document
 from scaler.runtime.board import Board, UnknownClassError
 from scaler.runtime.clock import Clock
@@ -44,6 +45,7 @@ class HttpServer:
         announcements: Announcements | None = None,
         *,
         tls: ssl.SSLContext | None = None,
+        shadow: ShadowView | None = None,
     ) -> None:
         """`address` is host:port; port 0 takes a free one. With `tls` it speaks HTTPS alone."""
         self._tls = tls
@@ -67,6 +69,8 @@ class HttpServer:
                 web.post(path, announcements.declare),
                 web.delete(f"{path}/{{id}}", announcements.withdraw),
             ]
+        if shadow is not None:
+            self._routes["/api/v1/shadow"] = shadow.show
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> int:

@@ -154,9 +154,21 @@ def _locate(snapshot: Snapshot, reference: pb.ScaledObjectRef) -> Key:
     try:
         target = parse_metadata(reference.scalerMetadata)
         require_namespace(snapshot, target.policy, reference.namespace)
-        return visible(snapshot, reference.namespace).find(target.worker_class, target.policy)
+        key = visible(snapshot, reference.namespace).find(target.worker_class, target.policy)
     except (MetadataError, UnknownClassError) as error:
         raise Refused(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
+    if not _scales(snapshot, key):
+        # No number and no "active" either: a `true` would start a pod of a class at zero.
+        raise Refused(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            f"class {key[1]!r} is in shadow mode: something else scales it. Take this trigger out of the"
+            " ScaledObject, or write mode: scale into the policy",
+        )
+    return key
+
+
+def _scales(snapshot: Snapshot, key: Key) -> bool:
+    return snapshot.policies[key[0]].spec.workers[key[1]].mode == "scale"
 
 
 def _never_read(decision: Decision) -> bool:
@@ -165,10 +177,11 @@ def _never_read(decision: Decision) -> bool:
 
 
 def _open(snapshot: Snapshot, key: Key, namespace: str) -> bool:
-    """Whether the class is loaded and the namespace may ask for it."""
+    """Whether the class is loaded and scaled by us, and the namespace may ask for it."""
     policy, worker_class = key
     loaded = snapshot.policies.get(policy)
-    return loaded is not None and worker_class in loaded.spec.workers and admits(loaded, namespace)
+    known = loaded is not None and worker_class in loaded.spec.workers and admits(loaded, namespace)
+    return known and _scales(snapshot, key)
 
 
 def _require_current(decision: Decision | None, snapshot: Snapshot, now: float) -> Decision:

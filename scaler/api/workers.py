@@ -7,8 +7,10 @@ from pydantic.alias_generators import to_camel, to_snake
 
 from scaler.api.readings import process_documents, queue_documents
 from scaler.api.workloads import cluster_document
+from scaler.core import shadow
 from scaler.core.decision import Decision
 from scaler.core.explain import explain
+from scaler.core.workload import Workload
 from scaler.runtime.board import Key, Snapshot
 
 
@@ -21,7 +23,8 @@ def worker_document(snapshot: Snapshot, key: Key, now: float) -> dict[str, Any]:
         now: seconds since the epoch.
     """
     policy, worker_class = key
-    replicas = snapshot.policies[policy].spec.workers[worker_class].replicas
+    worker = snapshot.policies[policy].spec.workers[worker_class]
+    replicas = worker.replicas
     decision = snapshot.decisions.get(key)
     document: dict[str, Any] = {
         "policy": policy,
@@ -29,6 +32,7 @@ def worker_document(snapshot: Snapshot, key: Key, now: float) -> dict[str, Any]:
         "decisionId": decision.id if decision else None,
         "min": replicas.min,
         "max": replicas.max,
+        "mode": worker.mode,
     }
     if decision is None:
         return document | {"why": [f"{worker_class}: no decision yet"]}
@@ -38,7 +42,11 @@ def worker_document(snapshot: Snapshot, key: Key, now: float) -> dict[str, Any]:
         "cluster": cluster_document(snapshot, key),
     }
     fields = {to_camel(name): value for name, value in decision.to_dict().items()}
-    return document | fields | read | {"why": list(explain(decision, now, (replicas.min, replicas.max)))}
+    why = list(explain(decision, now, (replicas.min, replicas.max)))
+    if worker.mode == "shadow":
+        workload = snapshot.workloads.get(key, Workload())
+        why[1:1] = shadow.lines(decision, snapshot.observations.get(key), workload)
+    return document | fields | read | {"why": why}
 
 
 def all_workers(snapshot: Snapshot, now: float) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from scaler.cli.many import spread
 from scaler.cli.record import record
 from scaler.cli.render import render
 from scaler.cli.serve import serve
+from scaler.cli.shadow import shadow
 from scaler.cli.simulate import simulate
 
 app = typer.Typer(
@@ -45,7 +46,7 @@ def _root(
     del version  # handled by its callback
 
 
-for command in (serve, check, explain, announce, simulate, record, render, demo):
+for command in (serve, check, explain, announce, shadow, simulate, record, render, demo):
     app.command()(command)
 
 

@@ -17,6 +17,7 @@ from scaler.api.announcements import Announcements
 from scaler.api.bearer import Bearer
 from scaler.api.grpc_server import GrpcServer
 from scaler.api.http_server import HttpServer
+from scaler.api.shadow import ShadowView
 from scaler.cli.tls_options import (
     ClientNames,
     HttpTls,
@@ -27,6 +28,7 @@ from scaler.cli.tls_options import (
     TlsOptions,
     warn_of_open_doors,
 )
+from scaler.cli.writing import writing_loops
 from scaler.cluster.access import Access, AccessError, Mode, find_access, open_cluster
 from scaler.core.policy import ScalingPolicy
 from scaler.policyfile import PolicyError, load_directory_or_file
@@ -38,6 +40,7 @@ from scaler.runtime.logs import configure_logging
 from scaler.runtime.metrics import Metrics
 from scaler.runtime.recorder import FlightRecorder, RecorderError
 from scaler.runtime.reload import watch_policies
+from scaler.runtime.shadow import Shadows
 from scaler.runtime.store import StateStore, StoreError, open_store
 from scaler.sources.events import open_receiver
 from scaler.sources.factory import open_source
@@ -59,6 +62,7 @@ class Settings:
     record: Path | None
     token_file: Path | None
     tls: TlsOptions
+    events: bool
 
     def load(self) -> Mapping[str, ScalingPolicy]:
         """Read the policies anew.
@@ -129,6 +133,10 @@ def serve(
             help="Where the scale targets of the policies are read; auto: in the pod's own cluster.",
         ),
     ] = Mode.AUTO,
+    events: Annotated[
+        bool,
+        typer.Option(envvar="SCALER_EVENTS", help="Write Kubernetes events where scale targets are read."),
+    ] = True,
     log_level: Annotated[
         str, typer.Option(envvar="SCALER_LOG_LEVEL", help="debug, info, warning or error.")
     ] = "info",
@@ -151,6 +159,7 @@ def serve(
             record,
             token_file,
             TlsOptions.of(tls_cert, tls_key, tls_ca, tls_client_names, http=http_tls),
+            events,
         )
         loaded = settings.load()
         access = find_access(kubernetes)
@@ -201,7 +210,7 @@ async def _serve(
     access: Access,
     clock: Clock,
 ) -> None:
-    metrics, board = Metrics(), Board()
+    metrics, board, cluster = Metrics(), Board(), open_cluster(access, clock=clock)
     tls = settings.tls.open(metrics, clock)
     warn_of_open_doors(settings.tls, settings.grpc_address, settings.http_address, settings.token_file)
     engine = Engine(
@@ -212,7 +221,7 @@ async def _serve(
         open_source=open_source,
         open_receiver=open_receiver,
         flight=flight,
-        cluster=open_cluster(access, clock=clock),
+        cluster=cluster,
         interval=settings.interval,
     )
     await engine.apply(policies)
@@ -224,14 +233,22 @@ async def _serve(
     grpc_server = GrpcServer(board, metrics, clock, settings.grpc_address, tls=tls)
     announcements = Announcements(engine, board, clock, Bearer(settings.token_file))
     https = tls.http_context if tls is not None and settings.tls.http else None
-    http_server = HttpServer(board, metrics, clock, settings.http_address, announcements, tls=https)
+    shadows = Shadows(board, metrics)
+    view = ShadowView(shadows, board, clock)
+    http_server = HttpServer(
+        board, metrics, clock, settings.http_address, announcements, tls=https, shadow=view
+    )
     loops = [
         asyncio.create_task(engine.run(), name="engine"),
         asyncio.create_task(
             watch_policies(settings.policies, settings.load, engine.apply, metrics), name="reload"
         ),
         asyncio.create_task(stop.wait(), name="signal"),
+        asyncio.create_task(shadows.run(), name="shadow"),
     ]
+    loops += writing_loops(
+        engine, board, metrics, clock, access=access, cluster=cluster, store=store, events=settings.events
+    )
     if tls is not None:
         loops.append(asyncio.create_task(tls.follow(), name="certificates"))
     try:

@@ -1,10 +1,19 @@
 """What the deciding loop asks of a cluster, without knowing which kind of cluster it is."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 from scaler.core.policy.worker import ScaleTarget
 from scaler.core.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What a writer has met; a hindrance, or a gap: something that it can't do, with the remedy."""
+
+    text: str
+    gap: bool = False
 
 
 class ClusterReader(Protocol):
@@ -16,6 +25,10 @@ class ClusterReader(Protocol):
 
     def workload(self, target: ScaleTarget | None, now: float) -> Workload:
         """What is known of a target; `now` in seconds since the epoch, None where the policy names none."""
+        ...
+
+    def remark(self, target: ScaleTarget, topic: str, remark: Remark | None) -> None:
+        """Show with this target, from now on, what a writer has met there; None takes it back."""
         ...
 
     async def close(self) -> None:
@@ -37,6 +50,9 @@ class NoCluster:
         """Nothing is known but the reason."""
         del target, now
         return Workload(hints=(self._reason,))
+
+    def remark(self, target: ScaleTarget, topic: str, remark: Remark | None) -> None:
+        """Nobody writes where nothing is read."""
 
     async def close(self) -> None:
         """Nothing is open."""

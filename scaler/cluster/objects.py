@@ -4,6 +4,7 @@ A `…_of` takes the object as decoded JSON. Fields that the server leaves out a
 so (counts of a status), and None where it doesn't.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,7 @@ class Scale:
     current: int
     ready: int
     updated: int
+    uid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,11 @@ def scale_of(document: Document) -> Scale:
     spec, status = document.get("spec", {}), document.get("status", {})
     return Scale(
         name_of(document),
-        spec.get("replicas", 1),
-        *(status.get(key, 0) for key in ("replicas", "readyReplicas", "updatedReplicas")),
+        replicas=spec.get("replicas", 1),
+        current=status.get("replicas", 0),
+        ready=status.get("readyReplicas", 0),
+        updated=status.get("updatedReplicas", 0),
+        uid=document["metadata"].get("uid", ""),
     )
 
 
@@ -169,6 +174,8 @@ def scaled_object_of(document: Document) -> Scaled:
             fallback_replicas=(spec.get("fallback") or {}).get("replicas"),
             hpa=status.get("hpaName", ""),
             conditions=_conditions(status),
+            uid=document["metadata"].get("uid", ""),
+            detours=tuple(_detours(spec)),
         ),
     )
 
@@ -185,8 +192,23 @@ def autoscaler_of(document: Document) -> Scaled:
             current=status.get("currentReplicas", 0),
             desired=status.get("desiredReplicas", 0),
             conditions=_conditions(status),
+            tolerance=_tolerance(spec.get("behavior") or {}),
         ),
     )
+
+
+def _detours(spec: Document) -> Iterator[str]:
+    if any(trigger.get("useCachedMetrics") for trigger in spec.get("triggers") or ()):
+        yield "useCachedMetrics"
+    if ((spec.get("advanced") or {}).get("scalingModifiers") or {}).get("formula"):
+        yield "scalingModifiers"
+
+
+def _tolerance(behavior: Document) -> float | None:
+    stated = [(behavior.get(direction) or {}).get("tolerance") for direction in ("scaleUp", "scaleDown")]
+    values = [None if one is None else quantity(str(one)) for one in stated]
+    known = [value for value in values if value is not None]
+    return max(known) if len(known) == len(values) else None
 
 
 def _target(spec: Document) -> Owner:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from scaler.cluster.base import Remark
 from scaler.cluster.connection import Connection
 from scaler.cluster.copies import Copy, Place, Polled, Watched
 from scaler.cluster.objects import (
@@ -27,11 +28,12 @@ from scaler.cluster.pace import Pace
 from scaler.cluster.pods import count, utilization
 from scaler.core.observation import Utilization
 from scaler.core.policy.worker import ScaleTarget
-from scaler.core.workload import Autoscaler, KedaObject, Pods, Workload
+from scaler.core.workload import Autoscaler, KedaObject, Pods, Reference, Workload
 
 #: A copy that wasn't heard of for so long is unknown: a watch and the time to notice its loss, and a retry.
 STALE_SECONDS = 90.0
 PODS, SCALED_OBJECTS, AUTOSCALERS, METRICS = "pods", "scaledobjects", "horizontalpodautoscalers", "metrics"
+GROUP = "apps/v1"
 PLURALS = {"Deployment": "deployments", "StatefulSet": "statefulsets"}
 
 T = TypeVar("T")
@@ -143,6 +145,7 @@ class ApiReader:
         self._pace = pace
         self._namespaces: dict[str, Namespace] = {}
         self._measured: set[tuple[str, Owner]] = set()
+        self._remarks: dict[tuple[str, Owner], dict[str, Remark]] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     def follow(self, targets: Iterable[ScaleTarget], measured: Iterable[ScaleTarget]) -> None:
@@ -152,6 +155,7 @@ class ApiReader:
         for name, (kind, _) in places:
             kinds.setdefault(name, set()).add(kind)
         self._measured = {self._place(target) for target in measured}
+        self._remarks = {place: noted for place, noted in self._remarks.items() if place in places}
         for name in self._namespaces.keys() - kinds.keys():
             closing = asyncio.create_task(self._namespaces.pop(name).close(), name=f"leave {name}")
             self._closing.add(closing)
@@ -181,7 +185,9 @@ class ApiReader:
         if _fresh(namespace.pods, now):
             seen = namespace.pods_of(owner, now, measured=measured and _fresh(namespace.metrics, now))
             gaps += seen.gaps
-        scaled, autoscaler = self._scalers(namespace, owner, gaps, now)
+        scaled, autoscaler, rivals = self._scalers(namespace, owner, gaps, now)
+        noted = self._remarks.get((name, owner), {})
+        gaps += [remark.text for remark in noted.values() if remark.gap]
         return Workload(
             target=title,
             at=copy.heard_at,
@@ -195,18 +201,35 @@ class ApiReader:
             autoscaler=autoscaler,
             gaps=tuple(gaps),
             expected=any(one.heard_at is None and not one.refused for one in (copy, namespace.pods)),
+            reference=Reference(GROUP, target.kind, name, target.name, scale.uid) if scale else None,
+            rivals=rivals,
+            remarks=tuple(remark.text for remark in noted.values() if not remark.gap),
         )
+
+    def remark(self, target: ScaleTarget, topic: str, remark: Remark | None) -> None:
+        """See `ClusterReader.remark`."""
+        noted = self._remarks.setdefault(self._place(target), {})
+        if remark is None:
+            noted.pop(topic, None)
+        else:
+            noted[topic] = remark
 
     def _scalers(
         self, namespace: Namespace, owner: Owner, gaps: list[str], now: float
-    ) -> tuple[KedaObject | None, Autoscaler | None]:
-        """The ScaledObject and the HPA of a target, where there are any."""
-        found: list[Any] = []
+    ) -> tuple[KedaObject | None, Autoscaler | None, tuple[str, ...]]:
+        """The ScaledObject and the HPA of a target, where there are any, and what else scales it."""
+        found: list[list[Any]] = []
         for copy in (namespace.scaled, namespace.autoscalers):
             gaps += _gaps(copy, now)
             objects: Sequence[Scaled] = namespace.of(copy, owner) if _fresh(copy, now) else ()
-            found.append(objects[0].object if objects else None)
-        return found[0], found[1]
+            found.append([scaled.object for scaled in objects])
+        scaled, autoscalers = found
+        if scaled:
+            # KEDA's own first: another one on the same target is the rival.
+            autoscalers.sort(key=lambda one: one.name != scaled[0].hpa)
+        rivals = [f"ScaledObject {one.name}" for one in scaled[1:]]
+        rivals += [f"HPA {one.name}" for one in autoscalers[1:]]
+        return next(iter(scaled), None), next(iter(autoscalers), None), tuple(rivals)
 
     def _place(self, target: ScaleTarget) -> tuple[str, Owner]:
         return target.namespace or self._own, (target.kind, target.name)

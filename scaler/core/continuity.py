@@ -4,10 +4,23 @@ import math
 from dataclasses import replace
 
 from scaler.core import behavior
+from scaler.core.behavior import History
 from scaler.core.observation import Observation
 from scaler.core.policy import WorkerPolicy
 from scaler.core.quality import BLIND_SECONDS, Assessment
 from scaler.core.state import WorkerState
+
+
+def in_force(worker: WorkerPolicy, state: WorkerState) -> WorkerState:
+    """The state for the class's mode: from shadow mode nothing is taken over but what was measured.
+
+    The replicas that nobody followed, and the steps to them, are no place to go on from: the class starts
+    from what runs, and steps down no sooner than after a window.
+    """
+    shadow = worker.mode == "shadow"
+    if state.shadow and not shadow:
+        return replace(state, shadow=False, desired=None, active=True, history=History())
+    return replace(state, shadow=True) if shadow and not state.shadow else state
 
 
 def steady_time(state: WorkerState, now: float, worker: WorkerPolicy) -> tuple[float, WorkerState]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from scaler.core import announcement, arrivals, behavior, demand, lead
-from scaler.core.continuity import adopt, note_quality, steady_time
+from scaler.core.continuity import adopt, in_force, note_quality, steady_time
 from scaler.core.decision import Bound, Decision, Term
 from scaler.core.measure import Picture, follow, look
 from scaler.core.observation import Observation
@@ -40,6 +40,7 @@ def decide(
     subject: WorkerClass, state: WorkerState, observation: Observation, now: float
 ) -> tuple[WorkerState, Decision]:
     """Decide the replicas of one worker class at `now` (seconds since the epoch)."""
+    state = in_force(subject.worker, state)
     if state.announcements:
         state = replace(state, announcements=announcement.current(state.announcements, now))
     order = state.override

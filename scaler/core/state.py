@@ -55,6 +55,8 @@ class WorkerState:
     service: Service = field(default_factory=Service)
     lead: Lead = field(default_factory=Lead)
     progress: Progress = field(default_factory=Progress)
+    #: Whether `desired` is a number that nobody followed: the class was in shadow mode.
+    shadow: bool = False
 
     def to_json(self) -> str:
         """Compact JSON with the version of the format."""

@@ -19,6 +19,17 @@ _SHOWN = 160
 
 
 @dataclass(frozen=True, slots=True)
+class Reference:
+    """Names one object of the cluster, for those who write about it or to it."""
+
+    api_version: str
+    kind: str
+    namespace: str
+    name: str
+    uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Condition:
     """One condition of an object's status; `status` is "True", "False" or "Unknown"."""
 
@@ -45,6 +56,9 @@ class KedaObject:
     fallback_replicas: int | None = None
     hpa: str = ""
     conditions: tuple[Condition, ...] = ()
+    uid: str = ""
+    #: What stands between the number that KEDA is told and the one that the HPA gets: "useCachedMetrics".
+    detours: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +71,8 @@ class Autoscaler:
     current: int
     desired: int
     conditions: tuple[Condition, ...] = ()
+    #: The wider of its two deadbands; None: it states none, and the cluster's own holds (10 % by default).
+    tolerance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +113,12 @@ class Workload:
     hints: tuple[str, ...] = ()
     #: The first reading is still under way.
     expected: bool = False
+    #: The target itself, where it exists.
+    reference: Reference | None = None
+    #: Further ScaledObjects and HPAs that scale the same target: "HPA other".
+    rivals: tuple[str, ...] = ()
+    #: What those who write to the cluster have met there; each is a hindrance.
+    remarks: tuple[str, ...] = ()
 
 
 def with_workload(observation: Observation, worker: WorkerPolicy, workload: Workload) -> Observation:
@@ -114,7 +136,12 @@ def with_workload(observation: Observation, worker: WorkerPolicy, workload: Work
 
 
 def hindrances(worker: WorkerPolicy, workload: Workload) -> Iterator[str]:
-    """Why the cluster won't do what is decided, each with its remedy."""
+    """Why the cluster won't do what is decided, each with its remedy; in shadow mode it needn't."""
+    if worker.mode == "shadow":
+        return
+    yield from workload.remarks
+    for rival in workload.rivals:
+        yield f"{rival} scales {workload.target} as well; remove one of the two"
     scaled, autoscaler = workload.scaled_object, workload.autoscaler
     if scaled is not None:
         yield from _pauses(scaled)

@@ -78,6 +78,8 @@ EXAMPLES = {
     "minReplicas": "3",
     "timezone": "Asia/Kolkata",
     "reason": "morning exams",
+    "fastPath": "true",
+    "mode": "shadow",
     # What watches the system.
     "critical": "{queueDepth: 0.8}",
     "warning": "{queueDepth: 0.5}",

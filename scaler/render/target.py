@@ -44,7 +44,9 @@ class Target:
 
 
 def targets(policies: Mapping[str, ScalingPolicy]) -> list[Target]:
-    """All worker classes of the policies, sorted by policy and class.
+    """All worker classes of the policies that are scaled, sorted by policy and class.
+
+    Those in shadow mode are somebody else's to scale.
 
     Raises:
         RenderError: a class that can't be rendered.
@@ -52,7 +54,8 @@ def targets(policies: Mapping[str, ScalingPolicy]) -> list[Target]:
     found = [
         _target(name, worker_class, policies[name])
         for name in sorted(policies)
-        for worker_class in sorted(policies[name].spec.workers)
+        for worker_class, worker in sorted(policies[name].spec.workers.items(), key=lambda one: one[0])
+        if worker.mode == "scale"
     ]
     _refuse_shared(found)
     return found

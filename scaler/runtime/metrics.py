@@ -14,6 +14,7 @@ _CLASS = ("policy", "worker_class")
 #: An answer comes from memory (about 0.2 ms); the upper buckets are there to show a fault.
 _RPC_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0)
 #: A sweep takes 1–100 ms; at 2 s it is given up.
+_FAST_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 15.0)
 _SAMPLE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -138,6 +139,52 @@ class Metrics:
         self.tls_broken = Gauge(
             prefix + "tls_broken",
             "1 while the certificate files can't be used and the previous certificates stay in force.",
+            registry=registry,
+        )
+        self.loop_failures_total = Counter(
+            prefix + "loop_failures_total",
+            "Faults of a loop beside the deciding one, which went on: events, fast-path, shadow.",
+            ("loop",),
+            registry=registry,
+        )
+        self.fast_path_writes_total = Counter(
+            prefix + "fast_path_writes_total",
+            "Attempts to raise the replicas at once: raised, conflict, refused or failed.",
+            (*_CLASS, "result"),
+            registry=registry,
+        )
+        self.fast_path_seconds = Histogram(
+            prefix + "fast_path_seconds",
+            "Seconds from a decision to the replicas that were raised for it.",
+            buckets=_FAST_BUCKETS,
+            registry=registry,
+        )
+        self.fast_path_held = gauge(
+            "fast_path_held",
+            "1 while the replicas may not be raised at once, by reason.",
+            (*_CLASS, "reason"),
+        )
+        self.events_total = Counter(
+            prefix + "events_total",
+            "Kubernetes events: written, repeated (a count that grew), dropped or failed.",
+            ("result",),
+            registry=registry,
+        )
+        self.shadow_replicas = gauge(
+            "shadow_replicas",
+            "Replicas of a class in shadow mode: ours, which nobody follows, and actual.",
+            (*_CLASS, "which"),
+        )
+        self.shadow_pod_seconds_total = Counter(
+            prefix + "shadow_pod_seconds_total",
+            "Pod-seconds of a class in shadow mode while both numbers were known.",
+            (*_CLASS, "which"),
+            registry=registry,
+        )
+        self.shadow_seconds_total = Counter(
+            prefix + "shadow_seconds_total",
+            "Seconds in shadow mode, by how ours compares with the actual: above, below, equal, unknown.",
+            (*_CLASS, "state"),
             registry=registry,
         )
         Info(prefix + "build", "Version of the running service.", registry=registry).info(

@@ -9,18 +9,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from scaler.core import fast_path
 from scaler.core.announcement import Announcement
 from scaler.core.decide import WorkerClass, decide
 from scaler.core.decision import Decision
+from scaler.core.fast_path import Watch
 from scaler.core.policy import Behavior
 from scaler.core.policy.behavior import ScaleDownRules, ScaleUpRules, ScalingStep
 from scaler.core.state import WorkerState
+from scaler.core.workload import Autoscaler, Condition, KedaObject, Workload
 from scaler.sim.hpa import TOLERANCE, Metric
 from scaler.sim.peers import CpuHpa, Keda, Static
 from scaler.sim.readings import EPOCH, Meter
 from scaler.sim.stepping import KnativeKpa, QueueTime
 from scaler.sim.verdict import Verdict
 
+#: As with several replicas of the service a number stands for a second before it is written, which here is
+#: from one look to the next.
+SETTLE_SECONDS = 0.9
 #: Ours paces; the HPA follows within one sync.
 WIDE_OPEN = Behavior(
     scale_up=ScaleUpRules(policies=(ScalingStep(type="Pods", value=10_000, period_seconds=15),)),
@@ -127,6 +133,41 @@ class Scaler:
         )
 
 
+class FastScaler(Scaler):
+    """The same with `fastPath: true`: replicas are raised between the HPA's looks by the serving rules."""
+
+    def __init__(self, subject: WorkerClass) -> None:
+        super().__init__(subject)
+        self._watch = Watch()
+
+    def raised(self, spec: int, tolerance: float, now: float) -> int | None:
+        """The replicas to write now, if any.
+
+        Args:
+            spec: spec.replicas.
+            tolerance: of the HPA.
+            now: seconds of simulated time.
+        """
+        if self.decision is None:
+            return None
+        worker, now = self.subject.worker, EPOCH + now
+        # Nobody else scales here, so the HPA's number explains every change.
+        workload = Workload(
+            replicas=spec,
+            scaled_object=KedaObject("", max=worker.replicas.max, conditions=(Condition("Ready", "True"),)),
+            autoscaler=Autoscaler(
+                "", worker.replicas.min, worker.replicas.max, spec, spec, tolerance=tolerance
+            ),
+        )
+        self._watch = fast_path.saw(fast_path.told(self._watch, self.decision, now), spec, workload, now)
+        wanted = fast_path.judge(
+            self._watch, worker, self.decision, workload, now, settle=SETTLE_SECONDS
+        ).replicas
+        if wanted is not None:
+            self._watch = fast_path.wrote(self._watch, wanted, now)
+        return wanted
+
+
 def _slots(subject: WorkerClass) -> float:
     return float(subject.worker.concurrency)
 
@@ -158,6 +199,13 @@ CONTROLLERS: dict[str, ControllerSpec] = {
     spec.name: spec
     for spec in (
         ControllerSpec("scaler", "celery-scaler", "scaler/core/decide.py", Scaler, peer=False),
+        ControllerSpec(
+            "scaler-fast-path",
+            "celery-scaler with fastPath: true",
+            "scaler/core/fast_path.py",
+            FastScaler,
+            peer=False,
+        ),
         ControllerSpec(
             "scaler-mode-c",
             "celery-scaler behind the HPA's 10 % deadband",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from scaler.core.decide import WorkerClass
 from scaler.core.policy import WorkerPolicy
-from scaler.sim.controllers import Controller, ControllerSpec
+from scaler.sim.controllers import Controller, ControllerSpec, FastScaler
 from scaler.sim.hpa import SYNC_SECONDS, Hpa
 from scaler.sim.load import draw
 from scaler.sim.pod import Phase
@@ -50,7 +50,12 @@ def tailored(subject: WorkerClass, spec: TraceSpec) -> WorkerClass:
 
 
 def simulate(
-    trace: Trace, subject: WorkerClass, controller: ControllerSpec, *, environment: str = ""
+    trace: Trace,
+    subject: WorkerClass,
+    controller: ControllerSpec,
+    *,
+    environment: str = "",
+    sync_phase: float = SYNC_PHASE,
 ) -> Report:
     """Play a trace.
 
@@ -60,12 +65,13 @@ def simulate(
         controller: one of `scaler.sim.controllers.CONTROLLERS`; it is made anew, once for each
             ScaledObject of the trace.
         environment: whose overlay the policy has; only for the report.
+        sync_phase: the HPA's moment within its period of 15 s, whole seconds.
 
     Raises:
         TraceTooLargeError: more tasks than can be simulated.
     """
     subject = tailored(subject, trace.spec)
-    run = _Run(trace, subject, controller.make)
+    run = _Run(trace, subject, controller.make, sync_phase)
     run.play()
     return run.report(environment, controller.name)
 
@@ -88,8 +94,15 @@ class _Fleet:
 
 
 class _Run:
-    def __init__(self, trace: Trace, subject: WorkerClass, make: Callable[[WorkerClass], Controller]) -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        subject: WorkerClass,
+        make: Callable[[WorkerClass], Controller],
+        sync_phase: float,
+    ) -> None:
         self.trace, self.spec, self.subject = trace, trace.spec, subject
+        self.sync_phase = sync_phase
         worker = subject.worker
         self.world = World(self.spec, worker, draw(self.spec, worker.service_time))
         self.meter = Meter(self.world)
@@ -155,7 +168,10 @@ class _Run:
         for fleet in self.fleets:
             fleet.controller.tick(meter, fleet.number, fleet.replicas)
             self._decided(fleet, now)
-        if now % SYNC_SECONDS == SYNC_PHASE:
+            if isinstance(fleet.controller, FastScaler) and fleet.hpa is not None:
+                wanted = fleet.controller.raised(fleet.replicas, fleet.hpa.tolerance, now)
+                self._scale(fleet, fleet.replicas if wanted is None else wanted)
+        if now % SYNC_SECONDS == self.sync_phase:
             for fleet in self.fleets:
                 self._sync(fleet, now)
         if now % POINT_SECONDS == 0:
@@ -169,7 +185,9 @@ class _Run:
             fleet.active_at = now
         low = self.subject.worker.replicas.min
         if fleet.replicas == 0:
-            wanted = 1 if metric is not None and metric.total > 0 and now % POLL_SECONDS == SYNC_PHASE else 0
+            wanted = (
+                1 if metric is not None and metric.total > 0 and now % POLL_SECONDS == self.sync_phase else 0
+            )
         elif low == 0 and metric is not None and now - fleet.active_at > COOLDOWN_SECONDS:
             wanted = 0
         else:

@@ -116,8 +116,18 @@ def scaled_object(
     }
 
 
-def autoscaler(target: str, *, namespace: str = NAMESPACE, **conditions: tuple[str, str, str]) -> Object:
-    """An HPA that works; keywords replace conditions: ScalingActive=(status, reason, message)."""
+def autoscaler(
+    target: str,
+    *,
+    namespace: str = NAMESPACE,
+    replicas: int = 2,
+    tolerance: str | None = None,
+    **conditions: tuple[str, str, str],
+) -> Object:
+    """An HPA that works; keywords replace conditions: ScalingActive=(status, reason, message).
+
+    `replicas` is what it found and wants; `tolerance` is its deadband in both directions.
+    """
     given = {
         "AbleToScale": ("True", "ReadyForNewScale", "recommended size matches current size"),
         "ScalingActive": ("True", "ValidMetricFound", "the HPA was able to calculate a replica count"),
@@ -131,13 +141,24 @@ def autoscaler(target: str, *, namespace: str = NAMESPACE, **conditions: tuple[s
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": target},
             "minReplicas": 1,
             "maxReplicas": 5,
+            **({} if tolerance is None else {"behavior": _behavior(tolerance)}),
         },
         "status": {
-            "currentReplicas": 2,
-            "desiredReplicas": 2,
+            "currentReplicas": replicas,
+            "desiredReplicas": replicas,
             "conditions": [
                 {"type": kind, "status": status, "reason": reason, "message": message}
                 for kind, (status, reason, message) in given.items()
             ],
         },
     }
+
+
+def _behavior(tolerance: str) -> Object:
+    """Wide open, as it is rendered."""
+    rules = {"stabilizationWindowSeconds": 0, "selectPolicy": "Max", "tolerance": tolerance}
+    steps = {
+        "scaleUp": {"type": "Pods", "value": 100, "periodSeconds": 15},
+        "scaleDown": {"type": "Percent", "value": 100, "periodSeconds": 15},
+    }
+    return {direction: {**rules, "policies": [step]} for direction, step in steps.items()}

@@ -20,6 +20,7 @@ from scaler.core.decision import Decision, Term
 from scaler.core.observation import Observation, QueueReading
 from scaler.core.policy import ScalingPolicy
 from scaler.core.state import WorkerState
+from scaler.core.workload import Workload
 from scaler.demo.keda_client import KedaTrigger
 from scaler.runtime.board import Board, Snapshot
 from scaler.runtime.certificates import CertificateFiles
@@ -60,9 +61,17 @@ class Stage:
     metrics: Metrics = field(default_factory=Metrics)
     policies: dict[str, ScalingPolicy] = field(default_factory=lambda: {"examx": policy("examx", io=(1, 5))})
     states: dict[str, WorkerState] = field(default_factory=dict)
+    workloads: dict[tuple[str, str], Workload] = field(default_factory=dict)
 
     def clock(self) -> float:
         return self.now
+
+    def shadow(self) -> None:
+        """Class io of policy examx is in shadow mode from now on."""
+        document = self.policies["examx"]
+        worker = document.spec.workers["io"].model_copy(update={"mode": "shadow"})
+        spec = document.spec.model_copy(update={"workers": {"io": worker}})
+        self.policies = {"examx": document.model_copy(update={"spec": spec})}
 
     def load(self, **classes: Mapping[str, tuple[int, int]]) -> None:
         """Replace the policies: name = {class: (min, max)}."""
@@ -96,7 +105,7 @@ class Stage:
     def publish(self, *decisions: Decision) -> None:
         """One tick: these are the decisions now."""
         by_key = {(decision.policy, decision.worker_class): decision for decision in decisions}
-        self.board.publish(Snapshot(self.now, dict(self.policies), by_key))
+        self.board.publish(Snapshot(self.now, dict(self.policies), by_key, workloads=dict(self.workloads)))
 
     def tick(self, ready: int | None, *, running: int = 0, sampled_ago: float = 0.0) -> Decision:
         """Let the real core decide class io and publish it; `ready` None: the broker is dark."""

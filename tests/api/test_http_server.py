@@ -70,6 +70,7 @@ async def test_workers_are_shown_with_decision_bounds_and_reasons(
         "decisionId": None,
         "min": 0,
         "max": 3,
+        "mode": "scale",
         "why": ["cpu: no decision yet"],
     }
     assert (io["workerClass"], io["min"], io["max"]) == ("io", 1, 5)

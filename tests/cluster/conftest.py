@@ -1,6 +1,7 @@
 """A stand-in for the API server, a reader on it that is in a hurry, and objects as a cluster writes them."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ import pytest
 from scaler.cluster.access import Access, Mode, find_access, open_cluster
 from scaler.cluster.base import ClusterReader
 from scaler.cluster.pace import Pace
+from scaler.core.policy import ScalingPolicy
 from scaler.core.policy.worker import ScaleTarget
 from scaler.core.workload import Workload
 from scaler.testing import wait_until
@@ -84,3 +86,27 @@ async def cluster(
         yield Cluster(api, access, reader, token)
         await reader.close()
         await access.close()
+
+
+@pytest.fixture(scope="session")
+def make_policy() -> Callable[..., ScalingPolicy]:
+    """Policy examx with class io, 1 to 9 replicas of Deployment io; keywords change the class."""
+
+    def build(**changes: Any) -> ScalingPolicy:
+        worker = {
+            "scaleTarget": {"name": "io"},
+            "queues": ["email"],
+            "concurrency": 10,
+            "acksLate": True,
+            "serviceTime": "10s",
+            "replicas": {"min": 1, "max": 9},
+        }
+        document = {
+            "apiVersion": "scaler/v1",
+            "kind": "ScalingPolicy",
+            "metadata": {"name": "examx"},
+            "spec": {"brokers": {"main": {"url": "amqp://one"}}, "workers": {"io": worker | changes}},
+        }
+        return ScalingPolicy.model_validate_json(json.dumps(document))
+
+    return build

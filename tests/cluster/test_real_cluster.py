@@ -1,4 +1,4 @@
-"""The reading story, on the stand-in and (`--cluster`) on the cluster of KUBECONFIG.
+"""Reading, scaling and telling, on the stand-in and (`--cluster`) on the cluster of KUBECONFIG.
 
 Written with kubernetes-asyncio's own models, so that the stand-in is held to what a real client expects.
 On a real cluster it makes a namespace and deletes it; no pod is started.
@@ -15,7 +15,11 @@ import pytest
 from kubernetes_asyncio import client, config
 
 from scaler.cluster.access import Mode, find_access, open_cluster
+from scaler.cluster.errors import ConflictError, MissingError
+from scaler.cluster.events import EventWriter, Notice
+from scaler.cluster.scale import Scales
 from scaler.core.policy.worker import ScaleTarget
+from scaler.core.workload import Reference
 from scaler.testing import wait_until
 from scaler.testing.kubernetes_api import KubernetesApi, kubeconfig
 
@@ -130,3 +134,51 @@ async def test_leases_and_configmaps_have_one_winner(api: Any, namespace: str) -
         "state", namespace, {"data": {"a": None, "c": "3"}}, _content_type="application/merge-patch+json"
     )
     assert patched.data == {"b": "2", "c": "3"}
+
+
+async def test_the_scale_is_written_by_who_saw_it_last(api: Any, namespace: str) -> None:
+    apps, access = client.AppsV1Api(api), find_access(Mode.KUBECONFIG)
+    assert access.connection is not None
+    scales, target = Scales(access.connection), Reference("apps/v1", "Deployment", namespace, "io")
+    try:
+        with pytest.raises(MissingError):
+            await scales.read(target)
+        await apps.create_namespaced_deployment(namespace, worker_deployment())
+        seen = await scales.read(target)
+        assert seen.replicas == 0
+        assert (await scales.write(target, seen, 2)).replicas == 2
+        with pytest.raises(ConflictError):
+            await scales.write(target, seen, 5)
+        assert (await apps.read_namespaced_deployment("io", namespace)).spec.replicas == 2
+        again = await scales.write(target, await scales.read(target), 3)
+        assert again.replicas == 3
+    finally:
+        await access.close()
+
+
+async def test_events_are_found_by_their_object_and_grow(api: Any, namespace: str) -> None:
+    core, access = client.CoreV1Api(api), find_access(Mode.KUBECONFIG)
+    made = await client.AppsV1Api(api).create_namespaced_deployment(namespace, worker_deployment())
+    about = Reference("apps/v1", "Deployment", namespace, "io", made.metadata.uid)
+    assert access.connection is not None
+    counted: list[str] = []
+    writer = EventWriter(
+        access.connection, time.time, instance="test", counted=lambda result, _: counted.append(result)
+    )
+    try:
+        for _ in range(3):
+            writer.tell(Notice(about, "DesiredReplicasRaised", "io: 2 → 5 replicas"))
+            await writer.flush()
+        writer.tell(Notice(about, "DataBlind", "io: replicas stay at 5", warning=True))
+        await writer.flush()
+    finally:
+        await access.close()
+    assert counted == ["written", "repeated", "repeated", "written"]
+    found = (await core.list_namespaced_event(namespace)).items
+    ours = {event.reason: event for event in found if event.reporting_component == "celery-scaler"}
+    assert set(ours) == {"DesiredReplicasRaised", "DataBlind"}
+    raised = ours["DesiredReplicasRaised"]
+    assert (raised.type, raised.count, raised.message) == ("Normal", 3, "io: 2 → 5 replicas")
+    assert raised.involved_object.uid == made.metadata.uid
+    assert raised.last_timestamp >= raised.first_timestamp
+    assert ours["DataBlind"].type == "Warning"

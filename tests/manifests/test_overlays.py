@@ -55,7 +55,7 @@ def ordered(value: Any) -> Any:
     return value
 
 
-COMPONENTS = ["announcements", "cluster-access", "monitoring", "tls", "tls-cert-manager"]
+COMPONENTS = ["announcements", "cluster-access", "fast-path", "monitoring", "tls", "tls-cert-manager"]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -174,18 +174,32 @@ def test_kubernetes_and_keda_know_what_the_components_add(component: str, tmp_pa
             jsonschema.validate(document, KEDA_SCHEMA)
 
 
-def test_cluster_access_is_to_read(tmp_path: Path) -> None:
+def test_cluster_access_is_to_read_and_to_tell(tmp_path: Path) -> None:
     from scaler.testing import kustomization
 
     built = {each["kind"]: each for each in kustomization.build(combined(tmp_path, "cluster-access"))}
-    verbs = {verb for rule in built["Role"]["rules"] for verb in rule["verbs"]}
+    rules = [(rule["resources"], set(rule["verbs"])) for rule in built["Role"]["rules"]]
 
-    assert verbs == {"list", "watch"}
+    assert [rule for rule in rules if not rule[1] <= {"list", "watch"}] == [
+        (["events"], {"create", "patch"})
+    ]
     assert built["RoleBinding"]["subjects"] == [
         {"kind": "ServiceAccount", "name": "celery-scaler", "namespace": "somewhere"}
     ]
     assert built["Deployment"]["spec"]["template"]["spec"]["automountServiceAccountToken"] is True
     assert built["ServiceAccount"]["automountServiceAccountToken"] is False, "the pod's word counts"
+
+
+def test_the_fast_path_may_set_replicas_and_nothing_else(tmp_path: Path) -> None:
+    from scaler.testing import kustomization
+
+    built = kustomization.build(combined(tmp_path, "fast-path"))
+    (role,) = [each for each in built if each["kind"] == "Role"]
+    writes = [rule for rule in role["rules"] if rule["verbs"] != ["get"]]
+
+    assert [(rule["resources"], rule["verbs"]) for rule in writes] == [
+        (["deployments/scale", "statefulsets/scale"], ["get", "update"])
+    ]
 
 
 @pytest.mark.parametrize("folder", OVERLAYS)

@@ -162,6 +162,23 @@ def test_a_cluster_that_cant_set_the_tolerance_gets_none() -> None:
     assert "tolerance" not in text
 
 
+def test_a_class_in_shadow_mode_is_somebody_elses() -> None:
+    found = rendered(WORKER + "      mode: shadow\n")
+
+    assert sorted(found) == ["classes.yaml", "kustomization.yaml"]
+    assert found["classes.yaml"]["data"] == {}
+
+
+def test_the_fast_path_needs_an_hpa_that_agrees() -> None:
+    """`scaler.core.fast_path` raises only where the deadband is 0 and nothing stands in between."""
+    scaled = rendered(WORKER + "      fastPath: true\n")["scaledobject-worker-one.yaml"]["spec"]
+
+    behavior = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    assert {direction["tolerance"] for direction in behavior.values()} == {"0"}
+    assert "scalingModifiers" not in scaled["advanced"]
+    assert [trigger["useCachedMetrics"] for trigger in scaled["triggers"]] == [False]
+
+
 def test_zero_replicas_are_woken_by_a_push_and_put_to_sleep_late() -> None:
     text = (
         WORKER.replace("min: 1", "min: 0")

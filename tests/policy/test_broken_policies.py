@@ -315,6 +315,27 @@ CASES = [
         "write concurrency: 1 or pool: prefork",
     ),
     Case(
+        "a fast path to nowhere",
+        "serviceTime: 18s",
+        "serviceTime: 18s\n      fastPath: ▶true",
+        "workers.cpu: fastPath needs the workload whose replicas it raises",
+        "write scaleTarget: {name: the Deployment of the workers}",
+    ),
+    Case(
+        "a fast path beside an HPA with a deadband",
+        "serviceTime: 18s",
+        "serviceTime: 18s\n      scaleTarget: {name: cpu}\n      hpaTolerance: 0.1\n      fastPath: ▶true",
+        "workers.cpu: fastPath and hpaTolerance don't go together",
+        "remove one of them",
+    ),
+    Case(
+        "an unknown mode",
+        "serviceTime: 18s",
+        "serviceTime: 18s\n      mode: ▶shaddow",
+        "workers.cpu.mode is 'shaddow', which is unknown",
+        "did you mean 'shadow'? write one of: scale, shadow",
+    ),
+    Case(
         "schedule above max",
         "serviceTime: 18s",
         'serviceTime: 18s\n      schedule: [{cron: "50 8 * * *", duration: 2h, minReplicas: ▶4}]',

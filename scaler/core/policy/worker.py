@@ -178,6 +178,10 @@ class WorkerPolicy(Model):
     """Protection of each queue."""
     schedule: tuple[ScheduleWindow, ...] = ()
     """Recurring floors."""
+    fast_path: bool = False
+    """Whether the scaler itself raises the target's replicas, instead of waiting for the HPA's next look."""
+    mode: Literal["scale", "shadow"] = "scale"
+    """`shadow`: decide and compare with what scales the class now; KEDA gets no number."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -207,5 +211,24 @@ class WorkerPolicy(Model):
             for number, window in enumerate(self.schedule)
             if window.min_replicas > self.replicas.max
         ]
+        if self.fast_path and self.scale_target is None:
+            faults.append(
+                fault(
+                    "fast_path",
+                    "fastPath needs the workload whose replicas it raises; write scaleTarget: {hint}",
+                    ("fastPath",),
+                    hint="{name: the Deployment of the workers}",
+                )
+            )
+        if self.fast_path and self.hpa_tolerance:
+            faults.append(
+                fault(
+                    "fast_path",
+                    "fastPath and hpaTolerance don't go together: an HPA with a deadband keeps the pods that"
+                    " exist, and takes back what was raised; remove one of them",
+                    ("fastPath",),
+                    ("hpaTolerance",),
+                )
+            )
         refuse(faults)
         return self
