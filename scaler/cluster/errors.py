@@ -41,7 +41,7 @@ _COMES_WITH = {"scaledobjects": "KEDA", "metrics": "metrics-server"}
 
 
 #: Rights that a reader of lists needs.
-READING = "get, list and watch"
+READING = "list and watch"
 
 
 def error_of(

@@ -18,6 +18,7 @@ that goes on) while a ramp must be seen within half a minute:
 
 import math
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 BUCKET_SECONDS = 5.0
 SLOW_SECONDS = 300.0
@@ -30,6 +31,8 @@ DUMP_BUCKETS = 3
 CONTROL_LIMIT = 2.5
 #: Longer without a reading, and the difference says nothing about a rate any more.
 GAP_SECONDS = 15.0
+#: Spans of the view of a rate that has fallen, seconds: the shortest that shows it beyond chance.
+FALLEN_SPANS = (30.0, 60.0, 120.0)
 #: The surge view: so many readings' spans of this length, all of them as full as the least of them.
 SURGE_PARTS = 3
 SURGE_SECONDS = 2.0
@@ -125,11 +128,17 @@ def arrived(memory: Arrivals, service_time: float) -> dict[float, float]:
 
 def slow_rate(memory: Arrivals, waiting: float, service_time: float) -> float:
     """Arrivals of the last 5 min without dumps and without what still waits, per second."""
-    counts = sorted(arrived(memory, service_time).values())
+    counts = arrived(memory, service_time)
+    clipped = sum(_without_dumps(counts).values())
+    return max(0.0, min(clipped, sum(counts.values()) - waiting)) / SLOW_SECONDS
+
+
+def _without_dumps(counts: dict[float, float]) -> dict[float, float]:
+    """The buckets with the three fullest cut to the fourth."""
+    ranked = sorted(counts.values())
     # Sparse arrivals leave the fourth fullest bucket empty or absent; they are too few to matter.
-    usual = counts[-1 - DUMP_BUCKETS] if len(counts) > DUMP_BUCKETS else 0.0
-    clipped = sum(min(count, max(0.0, usual)) for count in counts)
-    return max(0.0, min(clipped, sum(counts) - waiting)) / SLOW_SECONDS
+    usual = max(0.0, ranked[-1 - DUMP_BUCKETS]) if len(ranked) > DUMP_BUCKETS else 0.0
+    return {start: min(count, usual) for start, count in counts.items()}
 
 
 def fast_rate(memory: Arrivals, service_time: float) -> float:
@@ -162,14 +171,46 @@ def surge_rate(memory: Arrivals, service_time: float) -> float:
 def rate(memory: Arrivals, waiting: float, service_time: float) -> Rate:
     """The arrival rate to size for."""
     slow, fast = slow_rate(memory, waiting, service_time), fast_rate(memory, service_time)
-    rising = fast > slow + CONTROL_LIMIT * _noise(slow)
-    return Rate(fast, "last 30 s, rising") if rising else Rate(slow, "last 5 min")
+    if fast > slow + CONTROL_LIMIT * _noise(slow):
+        return Rate(fast, "last 30 s, rising")
+    return _fallen(memory, slow, service_time) or Rate(slow, "last 5 min")
 
 
 def lasting_rate(memory: Arrivals, waiting: float, service_time: float) -> float:
-    """The arrivals of the last 5 min per second, or of the last 30 s where they have fallen beyond chance."""
-    slow, fast = slow_rate(memory, waiting, service_time), fast_rate(memory, service_time)
-    return fast if fast < slow - CONTROL_LIMIT * _noise(slow) else slow
+    """The arrivals of the last 5 min per second, or of less where they have fallen beyond chance."""
+    slow = slow_rate(memory, waiting, service_time)
+    fallen = _fallen(memory, slow, service_time)
+    return slow if fallen is None else fallen.value
+
+
+def _fallen(memory: Arrivals, slow: float, service_time: float) -> Rate | None:
+    """The rate of the shortest span with too few arrivals for what came before it to go on; None: none has.
+
+    The slow view would take 5 min to forget a load that is over, and the policy's window begins only
+    then. A span says nothing where pauses half as long are usual.
+    """
+    if memory.read_at is None:
+        return None
+    newest = math.floor(memory.read_at / BUCKET_SECONDS) * BUCKET_SECONDS
+    counts = arrived(memory, service_time)
+    usual = _without_dumps(counts)
+    for span in FALLEN_SPANS:
+        since = newest - span
+        before = {start: count for start, count in usual.items() if start < since}
+        rest = SLOW_SECONDS - span
+        expected = max(slow, sum(before.values()) / rest) * span
+        seen = max(0.0, sum(count for start, count in counts.items() if since <= start < newest))
+        # Both counts are random: the one in the span, and the one that it is compared with.
+        chance = CONTROL_LIMIT * math.sqrt(2 * expected * (1 + span / rest))
+        if seen < min(expected - chance, slow * span) and 2 * _longest_pause(before) <= span:
+            return Rate(seen / span, f"last {span:.0f} s, fallen")
+    return None
+
+
+def _longest_pause(counts: dict[float, float]) -> float:
+    """Seconds between buckets with an arrival, at the most; without arrivals none is known."""
+    busy = [start for start, count in sorted(counts.items()) if count >= 1.0]
+    return max((late - early for early, late in pairwise(busy)), default=0.0)
 
 
 def _noise(rate: float) -> float:

@@ -213,7 +213,11 @@ def _drain(worker: WorkerPolicy, load: Load) -> Term:
         missing * load.lead_time / within,
         work * load.service_time / within,
     )
-    pods = (sum(parts) + backlog.stuck) / worker.concurrency
+    # A task takes one slot: tasks longer than D would ask for more slots than there will be tasks.
+    tasks = (backlog.running[1] if backlog.running else math.inf) + work
+    tasks += load.rate.value * (load.lead_time + within)
+    useful = max(parts[0], min(sum(parts), tasks))
+    pods = (useful + backlog.stuck) / worker.concurrency
     soon = f" ({backlog.due_soon} of it due within {load.lead_time:.3g} s)" if backlog.due_soon else ""
     soon += f" ({held} of it expected from {load.unseen:.3g} s without a reading)" if held else ""
     return Term(
@@ -224,6 +228,7 @@ def _drain(worker: WorkerPolicy, load: Load) -> Term:
         f" = {parts[1]:.4g}"
         f" + backlog {work}{soon} × {load.service_time:.4g} s ÷ {within:.4g} s = {parts[2]:.4g}"
         f"{f' + {backlog.stuck} stuck' if backlog.stuck else ''}) slots"
+        f"{f', {useful:.4g} of them useful: there are no more tasks' if useful < sum(parts) else ''}"
         f" ÷ {worker.concurrency} slots per pod = {pods:.2f}",
     )
 

@@ -136,7 +136,7 @@ async def test_a_right_that_appears_later_is_found(cluster: Any) -> None:
     cluster.follow("io")
     await cluster.until(lambda seen: len(seen.gaps) == 2, "two rights are missing")
     for plural, gap in zip(("pods", "scaledobjects"), cluster.seen().gaps, strict=True):
-        right = f"no right to read {plural}; grant get, list and watch on {plural} in namespace celery"
+        right = f"no right to read {plural}; grant list and watch on {plural} in namespace celery"
         assert gap == f"cluster: {plural} of namespace celery: {right}"
     assert cluster.seen().replicas == 2, "what may be read is read"
     cluster.api.faults.forbidden.clear()

@@ -132,3 +132,19 @@ def test_a_lasting_rate_doesnt_fall_by_chance_and_falls_with_the_flow() -> None:
                 gone = second
         assert gone is not None, seed
         assert gone < 660, seed
+
+
+def test_a_flow_that_has_ended_is_forgotten_in_two_minutes_and_not_in_five() -> None:
+    """Tasks every 3 s, done at once, for 10 min; then none."""
+    memory, gone = Arrivals(), None
+    for second in range(900):
+        came = 1.0 if second < 600 and second % 3 == 0 else 0.0
+        memory = feed(memory, [(float(second), came, came)])
+        seen = arrivals.rate(memory, waiting=0, service_time=1.0)
+        if 310 <= second < 600:
+            assert seen.value > 0.28, (second, seen)
+        if second >= 600 and gone is None and seen.value < 0.05:
+            gone = second
+            assert seen.view.endswith("s, fallen")
+    assert gone is not None
+    assert 630 < gone <= 720

@@ -68,6 +68,17 @@ def test_a_rate_that_leaves_no_queue_is_cut_to_what_the_slots_take(io_class: Bui
     assert "900 tasks/s" in believed.formula
 
 
+def test_long_tasks_ask_for_no_more_slots_than_there_are_tasks(io_class: Build) -> None:
+    """12 tasks of a minute, to be gone in 30 s: 24 slots would do it, if a task could run in two."""
+    single = io_class(concurrency=1, objective={"wait": "30s"}, replicas={"min": 0, "max": 50})
+    given = load(backlog=waiting(12, 0), pods=0, service_time=60.0, lead_time=10.0)
+    found = term(single, "drain", given)
+    assert found.replicas == 12.0
+    assert "= 24) slots, 12 of them useful: there are no more tasks" in found.formula
+    flowing = replace(given, rate=Rate(0.1, "last 5 min"))
+    assert term(single, "drain", flowing).replicas == 16.0, "and for 4 that come within 40 s"
+
+
 def test_while_nothing_is_read_publishers_hold_back_what_arrives(io_class: Build) -> None:
     """100/s for 20 s that weren't seen, and for the 40 s that are expected to follow: 6,000."""
     dark = load(rate=Rate(100.0, "last 5 min"), unseen=20.0, backlog=waiting(0, 150))
