@@ -268,7 +268,10 @@ def _leave(
     pods = drain.order(
         worker,
         observation,
-        rate=arrivals.lasting_rate(state.arrivals, float(waiting), seconds),
+        rate=max(
+            arrivals.lasting_rate(state.arrivals, float(waiting), seconds),
+            arrivals.recent_rate(state.arrivals, seconds),
+        ),
         waiting=waiting,
         service_time=seconds,
         now=now,
