@@ -183,16 +183,6 @@ def lasting_rate(memory: Arrivals, waiting: float, service_time: float) -> float
     return slow if fallen is None else fallen.value
 
 
-def recent_rate(memory: Arrivals, service_time: float) -> float:
-    """All that arrived in the last half minute, or since the first reading, per second; dumps included."""
-    if memory.read_at is None:
-        return 0.0
-    since = memory.read_at - FAST_BUCKETS * BUCKET_SECONDS
-    counts = {start: count for start, count in arrived(memory, service_time).items() if start >= since}
-    span = memory.read_at - min(counts, default=memory.read_at)
-    return max(0.0, sum(counts.values())) / max(span, BUCKET_SECONDS)
-
-
 def _fallen(memory: Arrivals, slow: float, service_time: float) -> Rate | None:
     """The rate of the shortest span with too few arrivals for what came before it to go on; None: none has.
 

@@ -72,6 +72,7 @@ def _decide_by_load(
 
     state, current = adopt(worker, state, observation, now)
     state = note_quality(worker, state, observation, assessment, now)
+    state = replace(state, starts=drain.watch(state.starts, observation, now))
     state, picture = look(worker, state, observation, now, fresh=assessment.quality == "fresh")
     terms = demand.terms(worker, _load(state, picture, observation, current, now), now)
     winner, needed = _winner(terms)
@@ -264,16 +265,12 @@ def _leave(
     """What becomes of a step down in front of the pods that would go."""
     if desired >= current:
         return drain.Plan(desired)
-    seconds, waiting = picture.service_time, picture.backlog.waiting[1]
     pods = drain.order(
         worker,
         observation,
-        rate=max(
-            arrivals.lasting_rate(state.arrivals, float(waiting), seconds),
-            arrivals.recent_rate(state.arrivals, seconds),
-        ),
-        waiting=waiting,
-        service_time=seconds,
+        rate=state.starts.rate(now),
+        waiting=picture.backlog.waiting[1],
+        service_time=picture.service_time,
         now=now,
     )
     if current > worker.replicas.max:

@@ -36,10 +36,30 @@ BUSY_COST = 10
 MOST_SECONDS = 10 * 86400.0
 #: A step that was announced so long ago, before a time without decisions, is announced anew.
 LONGEST_NOTICE = 60.0
+#: Starts of tasks are counted for so long, in steps; before a quarter of it has passed nothing is known.
+STARTS_SECONDS = 120.0
+STARTS_STEP = 10.0
 #: Ages are told apart in so many steps per service time: 50 known ones per pod are too many to add up.
 AGE_STEPS = 2
 #: Names shown in one message.
 _SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Starts:
+    """How often tasks begin, by the heartbeats: what arrives is inferred from what runs, this is seen."""
+
+    #: Since when it is counted, and the tasks that the workers had started by the last count.
+    since: float | None = None
+    processed: int = 0
+    #: (start of the step, tasks begun), oldest first.
+    counts: tuple[tuple[float, int], ...] = ()
+
+    def rate(self, now: float) -> float | None:
+        """Per second; None while too little has been seen."""
+        if self.since is None or now - self.since < STARTS_SECONDS / 4:
+            return None
+        return sum(count for _, count in self.counts) / min(STARTS_SECONDS, now - self.since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +225,24 @@ def plan(
     return Plan(current, Memory(announced_at, announced_to, since), words, step, marks(pods), until)
 
 
+def watch(memory: Starts, observation: Observation, now: float) -> Starts:
+    """The memory after a tick; without heartbeats it begins anew."""
+    told = [report.processed for report in observation.workers or () if report.processed is not None]
+    if not told:
+        return Starts()
+    processed = sum(told)
+    if memory.since is None:
+        return Starts(now, processed)
+    # Workers that are forgotten take their sums with them; those that come bring what they had started.
+    begun, step = max(0, processed - memory.processed), math.floor(now / STARTS_STEP) * STARTS_STEP
+    counts = tuple(pair for pair in memory.counts if pair[0] > now - STARTS_SECONDS - STARTS_STEP)
+    if begun and counts and counts[-1][0] == step:
+        counts = (*counts[:-1], (step, counts[-1][1] + begun))
+    elif begun:
+        counts = (*counts, (step, begun))
+    return Starts(memory.since, processed, counts)
+
+
 def marks(pods: list[PodAtWork]) -> tuple[tuple[str, int], ...]:
     """(pod, deletion cost), by name."""
     return tuple(sorted((pod.seen.name, pod.cost) for pod in pods))
@@ -214,7 +252,7 @@ def order(
     worker: WorkerPolicy,
     observation: Observation,
     *,
-    rate: float,
+    rate: float | None,
     waiting: int,
     service_time: float,
     now: float,
@@ -226,7 +264,7 @@ def order(
     Args:
         worker: the class.
         observation: with the pods one by one, and what their workers told.
-        rate: arrivals per second.
+        rate: tasks that begin per second; None where that isn't known yet.
         waiting: tasks that are due and wait.
         service_time: seconds.
         now: seconds since the epoch.
@@ -237,7 +275,7 @@ def order(
     heard = dict(_by_pod(observation.workers or ()))
     working = max(1, sum(pod.works for pod in observation.named))
     # Whatever waits takes every slot that is free.
-    each = math.inf if waiting else rate * REACH_SECONDS / working
+    each = math.inf if waiting or rate is None else rate * REACH_SECONDS / working
     pods = [
         _at_work(pod, heard.get(pod.name), lives, slots=worker.concurrency, each=each, now=now)
         for pod in observation.named
