@@ -9,7 +9,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scaler.core import announcement, arrivals, behavior, demand, lead
+from scaler.core import announcement, arrivals, behavior, demand, drain, lead
+from scaler.core.behavior import Step
 from scaler.core.continuity import adopt, in_force, note_quality, steady_time
 from scaler.core.decision import Bound, Decision, Term
 from scaler.core.measure import Picture, follow, look
@@ -49,7 +50,14 @@ def decide(
     after, decision = _decide_by_load(subject, state, observation, now)
     if order is None:
         return after, decision
-    return obey(subject.worker, order, state, after, decision)
+    after, decision = obey(subject.worker, order, state, after, decision)
+    if decision.desired < decision.previous:
+        # Nothing holds an order back; that its pods are marked in time isn't certain.
+        pods = drain.order(
+            subject.worker, observation, rate=0.0, waiting=0, service_time=decision.service_time, now=now
+        )
+        decision = replace(decision, costs=drain.marks(pods or []))
+    return after, decision
 
 
 def _decide_by_load(
@@ -64,6 +72,7 @@ def _decide_by_load(
 
     state, current = adopt(worker, state, observation, now)
     state = note_quality(worker, state, observation, assessment, now)
+    state = replace(state, starts=drain.watch(state.starts, observation, now))
     state, picture = look(worker, state, observation, now, fresh=assessment.quality == "fresh")
     terms = demand.terms(worker, _load(state, picture, observation, current, now), now)
     winner, needed = _winner(terms)
@@ -92,15 +101,11 @@ def _decide_by_load(
         desired, limit = min(kept.replicas, current, worker.replicas.max), kept.limit
         detail = f"{wanted} needed, but {kept.why}"
 
-    if worker.hpa_tolerance and bounds[0] <= current <= bounds[1]:
-        allowed = min(
-            bounds[1],
-            behavior.scale_limit(state.history, worker.behavior.scale_up, "up", current, now),
-        )
-        landing = land(worker.hpa_tolerance, current=current, desired=desired, allowed=allowed)
-        if landing.why:
-            limit = "deadband"
-        desired, detail = landing.replicas, landing.why or detail
+    desired, limit, detail = _landed(worker, state, Step(desired, limit, detail), current, now)
+    leaving = _leave(worker, state, picture, observation, current=current, desired=desired, now=now)
+    if leaving.replicas > desired:
+        desired, limit = leaving.replicas, "draining"
+    detail = leaving.why or detail
 
     history = state.history
     if assessment.quality == "fresh" or wanted > current:
@@ -110,7 +115,15 @@ def _decide_by_load(
     history = behavior.record(history, worker.behavior, current, desired, now)
     active, because = _activity(worker, state, picture, desired, assessment)
     started = lead.ordered(state.lead, before=current, desired=desired, seen=picture.listening, now=now)
-    state = replace(state, desired=desired, active=active, decided_at=now, history=history, lead=started)
+    state = replace(
+        state,
+        desired=desired,
+        active=active,
+        decided_at=now,
+        history=history,
+        lead=started,
+        drain=leaving.memory,
+    )
     decision = Decision(
         policy=subject.policy,
         worker_class=subject.name,
@@ -126,7 +139,10 @@ def _decide_by_load(
         winner=winner,
         limit=limit,
         limit_detail=detail,
-        next_step_at=_next_step(worker, state, wanted, limit, now),
+        next_step_at=leaving.next_at or _next_step(worker, state, wanted, limit, now),
+        stepping_down_to=leaving.stepping_down_to,
+        costs=leaving.costs,
+        waiting_since=leaving.memory.waiting_since,
         sampled_at=observation.sampled_at,
         gaps=observation.gaps,
         service_time=picture.service_time,
@@ -224,6 +240,45 @@ def _restraint(worker: WorkerPolicy, state: WorkerState, picture: Picture) -> Re
     return restraint(worker, picture.backlog, rate=lasting, service_time=seconds)
 
 
+def _landed(
+    worker: WorkerPolicy, state: WorkerState, step: Step, current: int, now: float
+) -> tuple[int, Bound, str]:
+    """(replicas, limit, detail) of a step that an HPA with a deadband carries out."""
+    low, high = worker.replicas.min, worker.replicas.max
+    if not worker.hpa_tolerance or not low <= current <= high:
+        return step.desired, step.limit, step.detail
+    allowed = behavior.scale_limit(state.history, worker.behavior.scale_up, "up", current, now)
+    landing = land(worker.hpa_tolerance, current=current, desired=step.desired, allowed=min(high, allowed))
+    return landing.replicas, "deadband" if landing.why else step.limit, landing.why or step.detail
+
+
+def _leave(
+    worker: WorkerPolicy,
+    state: WorkerState,
+    picture: Picture,
+    observation: Observation,
+    *,
+    current: int,
+    desired: int,
+    now: float,
+) -> drain.Plan:
+    """What becomes of a step down in front of the pods that would go."""
+    if desired >= current:
+        return drain.Plan(desired)
+    pods = drain.order(
+        worker,
+        observation,
+        rate=state.starts.rate(now),
+        waiting=picture.backlog.waiting[1],
+        service_time=picture.service_time,
+        now=now,
+    )
+    if current > worker.replicas.max:
+        # The HPA clamps at once; the pods are marked all the same.
+        return drain.Plan(desired, costs=drain.marks(pods or []))
+    return drain.plan(worker, state.drain, pods, current=current, desired=desired, now=now)
+
+
 def _winner(terms: tuple[Term, ...]) -> tuple[str, int]:
     """The term that asks for most (the first of equals), and its replicas rounded up."""
     winner = max(terms, key=lambda term: term.replicas or 0.0)
@@ -257,7 +312,7 @@ def _next_step(
 ) -> float | None:
     current = state.desired or 0
     if (
-        limit in {"data", "running", "load", "deadband"}
+        limit in {"data", "running", "load", "deadband", "draining"}
         or recommendation == current
         or current >= worker.replicas.max < recommendation
     ):

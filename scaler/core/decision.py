@@ -20,6 +20,7 @@ Bound = Literal[
     "recovery",
     "running",
     "load",
+    "draining",
     "override",
 ]
 
@@ -80,6 +81,12 @@ class Decision:
     #: Replicas that the cluster was asked for, and its pods as (ready, starting); None: not read.
     replicas_seen: int | None = None
     pods: tuple[int, int] | None = None
+    #: Replicas of the step down that comes within seconds; None: none is announced.
+    stepping_down_to: int | None = None
+    #: For that step, what each pod still has to do, as (pod, cost): the least goes first.
+    costs: tuple[tuple[str, int], ...] = ()
+    #: Since when a step down waits for tasks that it would kill, seconds since the epoch; None: none waits.
+    waiting_since: float | None = None
     #: Why the cluster doesn't carry out decisions at present; they are made all the same.
     hindrances: tuple[str, ...] = ()
 
@@ -119,4 +126,5 @@ class Decision:
         ):
             if known.get(name) is not None:
                 known[name] = tuple(known[name])
+        known["costs"] = tuple((str(pod), int(cost)) for pod, cost in known.get("costs", ()))
         return cls(**known)

@@ -153,6 +153,20 @@ class Utilization:
 
 
 @dataclass(frozen=True, slots=True)
+class PodSeen:
+    """One pod of a class as the cluster states it; those that were told to end aren't among them."""
+
+    name: str
+    #: Whether it is or was ready; False: it still starts.
+    works: bool = True
+    #: Seconds between SIGTERM and SIGKILL.
+    grace: float | None = None
+    #: Annotation controller.kubernetes.io/pod-deletion-cost; None: it has none.
+    cost: int | None = None
+    created: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What one worker class looks like. `sampled_at` None: nothing has been read yet."""
 
@@ -168,6 +182,8 @@ class Observation:
     utilization: Utilization | None = None
     #: Pods (that are or were ready, that start) as the cluster states them; None without a cluster.
     pods: tuple[int, int] | None = None
+    #: The same pods one by one; None without a cluster.
+    named: tuple[PodSeen, ...] | None = None
     #: Why the cluster won't carry out what is decided (a pause, a broken HPA), each with its remedy.
     hindrances: tuple[str, ...] = ()
     #: Workers of this class that sent events; None: no event is received (heartbeats off, or no receiver).

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from scaler.core import behavior
 from scaler.core.decision import Decision
+from scaler.core.drain import Memory
 from scaler.core.override import Override
 from scaler.core.policy import WorkerPolicy
 from scaler.core.state import WorkerState
@@ -32,5 +33,9 @@ def obey(
         limit="override",
         limit_detail=str(order),
         next_step_at=order.until,
+        stepping_down_to=None,
+        costs=(),
+        waiting_since=None,
     )
+    after = replace(after, drain=Memory())
     return replace(after, desired=order.replicas, active=active, decided_at=now, history=history), decision

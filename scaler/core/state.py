@@ -14,6 +14,8 @@ from pydantic import TypeAdapter
 from scaler.core.announcement import Announcement
 from scaler.core.arrivals import Arrivals
 from scaler.core.behavior import History
+from scaler.core.drain import Memory as DrainMemory
+from scaler.core.drain import Starts
 from scaler.core.lead import Lead
 from scaler.core.override import Override
 from scaler.core.progress import Progress
@@ -55,6 +57,9 @@ class WorkerState:
     service: Service = field(default_factory=Service)
     lead: Lead = field(default_factory=Lead)
     progress: Progress = field(default_factory=Progress)
+    #: A step down that is announced, or that waits for tasks.
+    drain: DrainMemory = field(default_factory=DrainMemory)
+    starts: Starts = field(default_factory=Starts)
     #: Whether `desired` is a number that nobody followed: the class was in shadow mode.
     shadow: bool = False
 

@@ -8,7 +8,7 @@ load needs. It is named, so that nobody has to wonder why the Deployment doesn't
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from scaler.core.observation import Observation, Utilization
+from scaler.core.observation import Observation, PodSeen, Utilization
 from scaler.core.policy import WorkerPolicy
 
 #: What KEDA takes where a ScaledObject says nothing (apis/keda/v1alpha1/scaledobject_types.go).
@@ -104,6 +104,8 @@ class Workload:
     ready: int | None = None
     updated: int | None = None
     pods: Pods | None = None
+    #: The pods one by one, without those that leave.
+    named: tuple[PodSeen, ...] | None = None
     utilization: Utilization | None = None
     scaled_object: KedaObject | None = None
     autoscaler: Autoscaler | None = None
@@ -130,6 +132,7 @@ def with_workload(observation: Observation, worker: WorkerPolicy, workload: Work
         utilization=workload.utilization,
         # A pod that has fallen back (an unreachable node, a probe) may work all the same.
         pods=None if pods is None else (pods.ready + pods.unready, pods.starting),
+        named=workload.named,
         hindrances=tuple(hindrances(worker, workload)),
         gaps=observation.gaps + workload.gaps,
     )

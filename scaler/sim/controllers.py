@@ -14,6 +14,7 @@ from scaler.core.announcement import Announcement
 from scaler.core.decide import WorkerClass, decide
 from scaler.core.decision import Decision
 from scaler.core.fast_path import Watch
+from scaler.core.observation import Observation
 from scaler.core.policy import Behavior
 from scaler.core.policy.behavior import ScaleDownRules, ScaleUpRules, ScalingStep
 from scaler.core.state import WorkerState
@@ -92,7 +93,10 @@ class Scaler:
             self.state = WorkerState(desired=spec, decided_at=EPOCH + meter.world.now)
         now = EPOCH + meter.world.now
         self._hear(meter)
-        self.state, self.decision = decide(self.subject, self.state, meter.observe(fleet), now)
+        self.state, self.decision = decide(self.subject, self.state, self._observe(meter, fleet), now)
+
+    def _observe(self, meter: Meter, fleet: int) -> Observation:
+        return meter.observe(fleet)
 
     def _hear(self, meter: Meter) -> None:
         """Take in what is declared by now, as the service does over HTTP."""
@@ -131,6 +135,19 @@ class Scaler:
         return Verdict(
             decision.desired, raw, decision.limit, decision.winner, f"{term.name}: {term.formula}{limited}"
         )
+
+
+class DrainScaler(Scaler):
+    """The same where the cluster is read: it knows the pods, marks them, and waits for their tasks."""
+
+    def tick(self, meter: Meter, fleet: int, spec: int) -> None:
+        """Decide, and mark the pods where a step down is announced."""
+        super().tick(meter, fleet, spec)
+        if self.decision is not None and self.decision.costs:
+            meter.mark(fleet, self.decision.costs)
+
+    def _observe(self, meter: Meter, fleet: int) -> Observation:
+        return replace(meter.observe(fleet), named=meter.pods(fleet))
 
 
 class FastScaler(Scaler):
@@ -204,6 +221,13 @@ CONTROLLERS: dict[str, ControllerSpec] = {
             "celery-scaler with fastPath: true",
             "scaler/core/fast_path.py",
             FastScaler,
+            peer=False,
+        ),
+        ControllerSpec(
+            "scaler-drain",
+            "celery-scaler that reads the cluster: no step down that would kill tasks",
+            "scaler/core/drain.py",
+            DrainScaler,
             peer=False,
         ),
         ControllerSpec(

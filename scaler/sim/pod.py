@@ -23,6 +23,7 @@ class Pod:
 
     __slots__ = (
         "buffer",
+        "cost",
         "created",
         "ended",
         "etas",
@@ -39,6 +40,8 @@ class Pod:
     def __init__(self, number: int, fleet: int, created: float) -> None:
         self.number, self.fleet, self.created = number, fleet, created
         self.phase = Phase.STARTING
+        #: Its annotation pod-deletion-cost.
+        self.cost = 0
         #: When it became ready.
         self.since = 0.0
         #: Task → when it was started.

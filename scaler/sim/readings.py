@@ -13,7 +13,16 @@ from collections import Counter
 from random import Random
 
 from scaler.core.curves import ArrivalCurve
-from scaler.core.observation import Counters, Dues, Holds, Observation, QueueReading, Span, WorkerReport
+from scaler.core.observation import (
+    Counters,
+    Dues,
+    Holds,
+    Observation,
+    PodSeen,
+    QueueReading,
+    Span,
+    WorkerReport,
+)
 from scaler.sim.pod import HEARTBEAT_SECONDS, Phase, Pod
 from scaler.sim.world import World
 
@@ -132,6 +141,26 @@ class Meter:
             suspicions=suspicions,
             workers=workers,
         )
+
+    def pods(self, fleet: int) -> tuple[PodSeen, ...]:
+        """As the cluster states them, where it is read."""
+        grace = self.world.spec.pods.grace_period
+        return tuple(
+            PodSeen(
+                pod.name.partition("@")[2],
+                works=pod.phase is Phase.READY,
+                grace=grace,
+                cost=pod.cost,
+                created=EPOCH + pod.created,
+            )
+            for pod in self.world.fleet(fleet)
+        )
+
+    def mark(self, fleet: int, costs: tuple[tuple[str, int], ...]) -> None:
+        """Write the deletion costs of pods, by name."""
+        by_name = dict(costs)
+        for pod in self.world.fleet(fleet):
+            pod.cost = by_name.get(pod.name.partition("@")[2], pod.cost)
 
     def _empty(self, name: str) -> QueueReading:
         if self.world.redis:

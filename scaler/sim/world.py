@@ -112,8 +112,8 @@ class World:
         pods = self.fleet(fleet)
         for _ in range(replicas - len(pods)):
             self.create(fleet, self._startup)
-        # A ReplicaSet removes those that aren't ready first, then the newest.
-        victims = sorted(pods, key=lambda pod: (pod.phase is not Phase.STARTING, -pod.number))
+        # A ReplicaSet removes those that aren't ready first, then those of least cost, then the newest.
+        victims = sorted(pods, key=lambda pod: (pod.phase is not Phase.STARTING, pod.cost, -pod.number))
         for pod in victims[: max(0, len(pods) - replicas)]:
             self.stop(pod)
 

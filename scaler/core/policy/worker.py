@@ -136,6 +136,15 @@ class ScheduleWindow(Model):
     """Shown by explanations."""
 
 
+class Drain(Model):
+    """Which pods go when replicas are taken away, and when it is too early for that."""
+
+    enabled: bool = True
+    """Whether pods are marked by the work that they still have, so that idle ones go first."""
+    max_wait: PositiveDuration | None = None
+    """How long a step down waits for tasks that would be killed; left out: as long as they take."""
+
+
 class WorkerPolicy(Model):
     """One worker class."""
 
@@ -174,6 +183,8 @@ class WorkerPolicy(Model):
     """How fast replicas may change: the HPA's block, field for field."""
     hpa_tolerance: Tolerance = 0.0
     """The HPA's own deadband, where it can't be set to 0: steps are widened so that the HPA makes them."""
+    drain: Drain = Drain()
+    """How replicas are taken away without killing tasks."""
     limits: Limits = Limits()
     """Protection of each queue."""
     schedule: tuple[ScheduleWindow, ...] = ()

@@ -1,0 +1,251 @@
+"""Taking pods away without killing tasks: which go, when it is too early, and how long that may last."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scaler.core.decide import WorkerClass, decide
+from scaler.core.decision import Decision
+from scaler.core.drain import Lives, Starts, order, watch
+from scaler.core.observation import Observation, PodSeen, QueueReading, WorkerReport
+from scaler.core.override import Override
+from scaler.core.state import WorkerState
+
+Build = Callable[..., WorkerClass]
+T0 = 1_800_000_000.0
+#: Steps of any number of pods at once, one minute after the load has gone.
+QUICK = {
+    "scaleUp": {"policies": [{"type": "Percent", "value": 900, "periodSeconds": 15}]},
+    "scaleDown": {
+        "stabilizationWindowSeconds": 0,
+        "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
+    },
+}
+
+
+def long_tasks(build: Build, **changes: Any) -> WorkerClass:
+    """One slot, tasks of a minute, up to 12 pods."""
+    fields: dict[str, Any] = {
+        "concurrency": 1,
+        "serviceTime": "60s",
+        "objective": {"wait": "10m"},
+        "replicas": {"min": 1, "max": 12},
+        "behavior": QUICK,
+        "limits": {},
+    }
+    return build(**fields | changes)
+
+
+def pods(count: int, **changes: Any) -> tuple[PodSeen, ...]:
+    return tuple(PodSeen(f"io-{n}", grace=30.0, created=T0 - 1000 + n, **changes) for n in range(count))
+
+
+def workers(busy: dict[int, int], count: int, now: float, **changes: Any) -> tuple[WorkerReport, ...]:
+    """Pods 0 to count - 1, each with its tasks by its last heartbeat."""
+    return tuple(
+        WorkerReport(
+            f"celery@io-{n}",
+            now,
+            2.0,
+            T0 - 1000,
+            active=busy.get(n, 0),
+            processed=10,
+            counted_at=now,
+            **changes,
+        )
+        for n in range(count)
+    )
+
+
+class Story:
+    """A class of `count` pods whose load has gone; second by second."""
+
+    def __init__(self, subject: WorkerClass, count: int, busy: dict[int, int]) -> None:
+        self.subject, self.count, self.busy = subject, count, busy
+        self.named: tuple[PodSeen, ...] | None = pods(count)
+        # No task has begun for two minutes.
+        self.state = WorkerState(desired=count, decided_at=T0, starts=Starts(T0 - 120, 10 * count))
+        self.now = T0
+        self.decision: Decision
+
+    def play(self, seconds: float, *, state: WorkerState | None = None) -> Decision:
+        for _ in range(int(seconds)):
+            self.now += 1
+            running = sum(self.busy.values())
+            queue = QueueReading("email", 0, running, 0, self.count, kind="classic", wait=(0.0, 0.0))
+            others = tuple(QueueReading(name, 0, 0, 0, self.count) for name in self.subject.worker.queues[1:])
+            seen = Observation(
+                self.now,
+                (queue, *others),
+                workers=workers(self.busy, self.count, self.now),
+                named=self.named,
+                replicas_current=self.count,
+            )
+            self.state, self.decision = decide(self.subject, state or self.state, seen, self.now)
+            state = None
+        return self.decision
+
+
+def test_of_twelve_pods_the_ten_busy_ones_are_worth_more_than_the_two_idle(io_class: Build) -> None:
+    story = Story(long_tasks(io_class), 12, dict.fromkeys(range(10), 1))
+    told = story.play(1)
+    assert (told.desired, told.limit, told.stepping_down_to) == (12, "draining", 10)
+    costs = dict(told.costs)
+    assert [name for name, cost in sorted(costs.items()) if cost == 0] == ["io-10", "io-11"]
+    assert min(cost for cost in costs.values() if cost) > 10
+    assert story.play(4).desired == 12, "for 5 s the pods are marked"
+    assert story.play(1).desired == 10
+    assert story.play(60).desired == 10, "the others go when their tasks are done"
+    assert story.decision.limit == "running", "workers hold ten tasks for certain"
+
+
+def test_a_step_that_would_kill_waits_says_why_and_is_made_when_the_tasks_are_done(io_class: Build) -> None:
+    story = Story(long_tasks(io_class), 3, {0: 1, 1: 1, 2: 1})
+    waits = story.play(1)
+    since = waits.decided_at
+    assert (waits.desired, waits.limit) == (3, "running"), "workers hold 3 tasks for certain"
+    story.busy = {0: 1}
+    story.named = pods(3, works=True)
+    story.play(1)
+    assert story.decision.stepping_down_to == 1
+    assert story.play(5).desired == 1
+    assert since < story.now
+
+
+def test_threads_that_are_half_busy_wait_for_a_longer_grace_period(io_class: Build) -> None:
+    """Two tasks of a minute in pods of 16 slots: one pod would do for all, but 30 s are too few to end."""
+    story = Story(long_tasks(io_class, concurrency=16), 3, {0: 2, 1: 2, 2: 1})
+    waits = story.play(1)
+    assert (waits.desired, waits.limit) == (3, "draining")
+    assert waits.waiting_since == story.now
+    assert "tasks would be killed in" in waits.limit_detail
+    grace = int(waits.limit_detail.partition("terminationGracePeriodSeconds: ")[2].partition(" ")[0])
+    begun = story.now
+    assert story.play(30).waiting_since == begun, "it is told since when"
+    story.named = tuple(replace(pod, grace=float(grace)) for pod in pods(3))
+    assert story.play(6).desired < 3, "and the grace period that it names does help"
+    assert story.decision.waiting_since is None
+
+
+def test_part_of_a_step_is_made_where_only_part_is_safe(io_class: Build) -> None:
+    story = Story(long_tasks(io_class, concurrency=16), 4, {0: 2, 1: 2})
+    assert story.play(6).desired == 2
+    assert story.play(5).desired == 2
+    assert story.decision.limit == "draining"
+
+
+def test_patience_may_have_an_end(io_class: Build) -> None:
+    story = Story(long_tasks(io_class, concurrency=16, drain={"maxWait": "2m"}), 3, {0: 2, 1: 2, 2: 1})
+    assert story.play(100).desired == 3
+    assert story.decision.next_step_at == T0 + 121
+    assert story.play(30).desired == 1
+
+
+def test_a_pod_whose_worker_isnt_heard_may_run_anything(io_class: Build) -> None:
+    subject = long_tasks(io_class)
+    seen = Observation(T0, workers=workers({}, 2, T0), named=pods(3))
+    found = order(subject.worker, seen, rate=0.0, waiting=0, service_time=60.0, now=T0)
+    assert found is not None
+    assert [(pod.seen.name, pod.heard, pod.safe) for pod in found] == [
+        ("io-1", True, True),
+        ("io-0", True, True),
+        ("io-2", False, False),
+    ]
+
+
+def test_pods_that_start_go_first_and_a_statefulset_has_no_choice(io_class: Build) -> None:
+    starting = (*pods(2), PodSeen("io-2", works=False, created=T0 - 5))
+    seen = Observation(T0, workers=workers({1: 1}, 2, T0), named=starting)
+    found = order(long_tasks(io_class).worker, seen, rate=0.0, waiting=0, service_time=60.0, now=T0)
+    assert [pod.seen.name for pod in found or ()] == ["io-2", "io-0", "io-1"]
+    stateful = long_tasks(io_class, scaleTarget={"kind": "StatefulSet", "name": "io"})
+    seen = replace(seen, named=pods(3))
+    found = order(stateful.worker, seen, rate=0.0, waiting=0, service_time=60.0, now=T0)
+    assert [pod.seen.name for pod in found or ()] == ["io-2", "io-1", "io-0"]
+
+
+def test_an_idle_pod_isnt_safe_while_long_tasks_keep_coming(io_class: Build) -> None:
+    """One task a minute on 3 pods: 11 % that one begins within 20 s in the pod that goes."""
+    worker, seen = long_tasks(io_class).worker, Observation(T0, workers=workers({}, 3, T0), named=pods(3))
+    coming = order(worker, seen, rate=1 / 60, waiting=0, service_time=60.0, now=T0) or []
+    assert not any(pod.safe for pod in coming)
+    short = order(worker, seen, rate=1.0, waiting=0, service_time=1.0, now=T0) or []
+    assert all(pod.safe for pod in short), "short ones end in time"
+    quiet = order(worker, seen, rate=0.0, waiting=0, service_time=60.0, now=T0) or []
+    assert all(pod.safe for pod in quiet)
+
+
+def test_starts_are_counted_for_two_minutes() -> None:
+    memory = Starts()
+    for second in range(200):
+        begun = min(second, 60)  # one a second for a minute, then none
+        reports = (WorkerReport("celery@io-0", T0, 2.0, T0, processed=begun),)
+        memory = watch(memory, Observation(T0, workers=reports), T0 + second)
+        rate = memory.rate(T0 + second)
+        if second < 30:
+            assert rate is None
+        elif second <= 60:
+            assert rate == pytest.approx(1.0)
+    assert memory.rate(T0 + 199) == 0.0
+    assert watch(memory, Observation(T0), T0 + 200) == Starts(), "without heartbeats nothing is known"
+
+
+def test_nothing_waits_where_no_pod_is_known_or_it_is_switched_off(io_class: Build) -> None:
+    for changes, named in (({}, None), ({"drain": {"enabled": False}}, pods(3))):
+        story = Story(long_tasks(io_class, concurrency=16, **changes), 3, {0: 2, 1: 2, 2: 1})
+        story.named = named
+        assert story.play(1).desired == 1
+        assert story.decision.costs == ()
+
+
+def test_an_order_and_a_lowered_max_dont_wait_but_mark_the_pods(io_class: Build) -> None:
+    story = Story(long_tasks(io_class, concurrency=16), 3, {0: 2, 1: 2, 2: 1})
+    order_ = Override(replicas=2, until=T0 + 600, who="ops", why="nodes go")
+    told = story.play(1, state=replace(story.state, override=order_))
+    assert told.desired == 2
+    assert [name for name, _ in told.costs] == ["io-0", "io-1", "io-2"]
+    assert told.stepping_down_to is None
+
+    story = Story(long_tasks(io_class, concurrency=16, replicas={"min": 1, "max": 2}), 3, {0: 2, 1: 2, 2: 1})
+    told = story.play(1)
+    assert (told.desired, told.limit) == (2, "max")
+    assert len(told.costs) == 3
+
+
+def test_more_work_takes_the_announcement_back(io_class: Build) -> None:
+    story = Story(long_tasks(io_class), 12, dict.fromkeys(range(10), 1))
+    assert story.play(3).stepping_down_to == 10
+    story.busy = dict.fromkeys(range(12), 1)
+    assert story.play(1).stepping_down_to is None
+    assert story.play(20).desired == 12
+
+
+@pytest.mark.parametrize(("cv", "mean"), [(0.0, 10.0), (0.5, 10.0), (1.0, 10.0), (2.0, 10.0)])
+def test_how_long_tasks_live(cv: float, mean: float) -> None:
+    """The residual life of a task that is met at work, integrated by hand."""
+    lives = Lives.of(mean, cv)
+    assert lives.longer(0.0) == lives.still(0.0, None) == 1.0
+    step, horizon = 0.05, 2000.0
+    for seconds in (5.0, 20.0):
+        by_hand = sum(lives.longer(seconds + n * step) * step for n in range(int(horizon / step))) / mean
+        assert lives.still(seconds, None) == pytest.approx(by_hand, abs=0.01)
+    assert lives.still(5.0, 3.0) == pytest.approx(lives.longer(8.0) / lives.longer(3.0), abs=1e-9)
+
+
+@given(
+    mean=st.floats(0.01, 1e5),
+    cv=st.floats(0, 10),
+    seconds=st.floats(0, 1e7),
+    more=st.floats(0, 1e7),
+    age=st.none() | st.floats(0, 1e7),
+)
+def test_chances_are_chances_and_fall_with_time(
+    mean: float, cv: float, seconds: float, more: float, age: float | None
+) -> None:
+    lives = Lives.of(mean, cv)
+    early, late = lives.still(seconds, age), lives.still(seconds + more, age)
+    assert 0.0 <= late <= early + 1e-9 <= 1.0 + 1e-6
