@@ -13,9 +13,10 @@ on its age; of one that is only known to run it is the equilibrium residual life
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from scaler.core.fleet import LEAST_SILENCE_SECONDS, MISSED_HEARTBEATS
 from scaler.core.observation import Observation, PodSeen, WorkerReport
 from scaler.core.policy import WorkerPolicy
 from scaler.core.policy.values import format_duration
@@ -39,6 +40,8 @@ LONGEST_NOTICE = 60.0
 #: Starts of tasks are counted for so long, in steps; before a quarter of it has passed nothing is known.
 STARTS_SECONDS = 120.0
 STARTS_STEP = 10.0
+#: A solo worker that was heard so many heartbeats ago has begun a task.
+SOLO_HEARTBEATS = 1.5
 #: Ages are told apart in so many steps per service time: 50 known ones per pod are too many to add up.
 AGE_STEPS = 2
 #: Names shown in one message.
@@ -272,7 +275,7 @@ def order(
     if observation.named is None or not worker.drain.enabled or worker.mode == "shadow":
         return None
     lives = Lives.of(service_time, worker.service_time_cv)
-    heard = dict(_by_pod(observation.workers or ()))
+    heard = dict(_by_pod(report for report in observation.workers or () if _speaks(worker, report, now)))
     working = max(1, sum(pod.works for pod in observation.named))
     # Whatever waits takes every slot that is free.
     each = math.inf if waiting or rate is None else rate * REACH_SECONDS / working
@@ -329,7 +332,14 @@ def _waits(pods: list[PodAtWork], desired: int) -> str:
     )
 
 
-def _by_pod(reports: tuple[WorkerReport, ...]) -> Iterator[tuple[str, WorkerReport]]:
+def _speaks(worker: WorkerPolicy, report: WorkerReport, now: float) -> bool:
+    """Whether its last heartbeat still holds. A solo worker sends none while it runs its one task."""
+    beats = SOLO_HEARTBEATS if worker.pool == "solo" else MISSED_HEARTBEATS
+    least = 0.0 if worker.pool == "solo" else LEAST_SILENCE_SECONDS
+    return now - report.heard_at <= max(least, beats * report.frequency)
+
+
+def _by_pod(reports: Iterable[WorkerReport]) -> Iterator[tuple[str, WorkerReport]]:
     """`celery@pod` or `celery@pod.domain`."""
     for report in reports:
         host = report.hostname.rpartition("@")[2]

@@ -157,6 +157,18 @@ def test_a_pod_whose_worker_isnt_heard_may_run_anything(io_class: Build) -> None
     ]
 
 
+def test_a_worker_that_has_fallen_silent_may_run_anything_and_a_solo_one_runs_its_task(
+    io_class: Build,
+) -> None:
+    for subject, silence in ((long_tasks(io_class), 7.0), (long_tasks(io_class, pool="solo"), 4.0)):
+        reports = workers({}, 3, T0)
+        reports = (replace(reports[0], heard_at=T0 - silence), *reports[1:])
+        seen = Observation(T0, workers=reports, named=pods(3))
+        found = order(subject.worker, seen, rate=0.0, waiting=0, service_time=60.0, now=T0) or []
+        assert [pod.seen.name for pod in found if pod.safe] == ["io-2", "io-1"]
+        assert not found[-1].heard
+
+
 def test_pods_that_start_go_first_and_a_statefulset_has_no_choice(io_class: Build) -> None:
     starting = (*pods(2), PodSeen("io-2", works=False, created=T0 - 5))
     seen = Observation(T0, workers=workers({1: 1}, 2, T0), named=starting)
