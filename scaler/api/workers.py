@@ -37,6 +37,7 @@ def worker_document(snapshot: Snapshot, key: Key, now: float) -> dict[str, Any]:
         "processes": process_documents(snapshot, key),
         "cluster": cluster_document(snapshot, key),
     }
+    now = snapshot.moment(now)
     fields = {to_camel(name): value for name, value in decision.to_dict().items()}
     return document | fields | read | {"why": list(explain(decision, now, (replicas.min, replicas.max)))}
 

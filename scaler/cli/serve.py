@@ -3,7 +3,9 @@
 import asyncio
 import gc
 import os
+import secrets
 import signal
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +87,10 @@ def serve(
     ] = "127.0.0.1:8080",
     state: Annotated[
         str,
-        typer.Option(envvar="SCALER_STATE", help="Where decisions survive a restart: memory or redis://…."),
+        typer.Option(
+            envvar="SCALER_STATE",
+            help="Where decisions survive and replicas share them: memory, redis://… or kubernetes.",
+        ),
     ] = "memory",
     interval: Annotated[
         float, typer.Option(envvar="SCALER_INTERVAL", min=0.2, max=5.0, help="Seconds between readings.")
@@ -154,7 +159,7 @@ def serve(
         )
         loaded = settings.load()
         access = find_access(kubernetes)
-        store = open_store(state)
+        store = open_store(state, access)
         if record is not None:
             flight = FlightRecorder(record)
             flight.start()
@@ -214,6 +219,7 @@ async def _serve(
         flight=flight,
         cluster=open_cluster(access, clock=clock),
         interval=settings.interval,
+        identity=f"{socket.gethostname()}-{secrets.token_hex(3)}",
     )
     await engine.apply(policies)
     stop = asyncio.Event()
