@@ -15,15 +15,24 @@ from scaler.core.behavior import History
 from scaler.core.progress import Progress
 from scaler.core.state import WorkerState
 
+#: A process that has taken over steps nothing down for so long: its own readings have to become steady.
+NO_DOWN_SECONDS = 30.0
 
-def taken_over(state: WorkerState, seconds: float) -> WorkerState:
+
+def taken_over(state: WorkerState, seconds: float, now: float) -> WorkerState:
     """The memory as a process with another clock continues it.
 
     Args:
         state: of the process before.
         seconds: how far the new clock is ahead of the old one (negative: behind). What people ordered
             is left alone: they mean the time on the wall.
+        now: by the new clock.
     """
+    moved = _moved_by(state, seconds)
+    return moved.forbid_down(now + NO_DOWN_SECONDS, "another replica of the service has taken over")
+
+
+def _moved_by(state: WorkerState, seconds: float) -> WorkerState:
     # Multiples of 1/1024 s keep sums and differences exact, as in `steady_time`.
     by = math.ceil(seconds * 1024) / 1024
     return replace(

@@ -6,6 +6,7 @@ KEDA's calls never reach this loop. It wakes when a sampler has finished a sweep
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -193,11 +194,16 @@ class Engine:
             await self.confer()
             if self.leadership.election.leads() and not leading:
                 self._sampled.set()  # decide at once
-            await asyncio.sleep(self._store.poll)
+            # Not in step with the leader: now and then its record is seen at once, which shows its clock.
+            await asyncio.sleep(self._store.poll * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
 
     async def confer(self) -> None:
         """Ask the store once who leads, and what was decided and ordered."""
-        await self.leadership.confer()
+        role = self.leadership
+        before = role.known
+        await role.confer()
+        if role.known is not before and not role.election.leads():
+            self._follow(self._look())
 
     async def turn(self) -> None:
         """Decide once, or take over what another replica has decided, and publish the result."""
@@ -296,7 +302,8 @@ class Engine:
                 self._recorder.record(decision, own=False)
         if known.record.sequence:
             self._publish(sight, decisions, own=False, taken_at=known.record.taken_at, seen_at=known.seen_at)
-        else:
+        elif self.leadership.error:
+            # Ready all the same: KEDA's fallback needs somebody who answers that nothing is known.
             self._publish(sight, {}, own=False, taken_at=sight.now)
 
     def _publish(

@@ -7,6 +7,7 @@ version there, and what it had decided never comes into force.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -28,6 +29,9 @@ log = structlog.get_logger(__name__)
 
 #: Between two looks at what people ordered.
 ORDERS_SECONDS = 2.0
+#: How far clocks are taken to be apart where nothing shows it: the periods of the burst policy end so much
+#: later for a process that has never seen the one before it alive.
+MOST_SKEW_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +39,9 @@ class Known:
     """The newest record that is known here."""
 
     record: Record
-    #: When it was first seen, by this process's clock.
+    #: When it was first seen, by this process's clock. One that was there already at the first look is as
+    #: old as the wall clocks say.
     seen_at: float
-    #: Whether it was seen to come: then `seen_at` is when it was written, but for a second or so. One that
-    #: was there already is as old as the wall clocks say.
-    live: bool
 
 
 class Leadership:
@@ -54,10 +56,12 @@ class Leadership:
         self._metrics = metrics
         self.election = Election(store, identity, clock)
         #: What all replicas answer.
-        self.known = Known(Record(), 0.0, live=False)
+        self.known = Known(Record(), 0.0)
         self._errors = {"read": "", "write": ""}
         self._version: str | None = None
         self._read_once = False
+        #: Seconds between the time in a record and this process's at its sight, for those of one writer.
+        self._ahead: deque[float] = deque(maxlen=30)
         #: Whether `known` and `_version` are what stands in the store, so that a decision may follow on it.
         self._based = False
         self._written_at = 0.0
@@ -105,11 +109,15 @@ class Leadership:
         self._version, self._read_once = version, True
         if not changed:
             return
-        record = Record.from_text(text)
+        record, now = Record.from_text(text), self._clock()
         self.election.highest = max(self.election.highest, record.term)
-        if record.order > self.known.record.order:
-            now = self._clock()
-            self.known = Known(record, min(now, record.taken_at) if first else now, live=not first)
+        if record.order <= self.known.record.order:
+            return
+        if record.writer != self.known.record.writer:
+            self._ahead.clear()
+        if not first:
+            self._ahead.append(now - record.taken_at)
+        self.known = Known(record, min(now, record.taken_at) if first else now)
 
     async def take_up(self) -> dict[Key, WorkerState] | None:
         """What a leader decides from, where it has to begin with it; None where it may simply go on.
@@ -136,10 +144,11 @@ class Leadership:
         if now - self.known.seen_at > KEEP_SECONDS:
             return {}
         states = record.states()
-        if record.writer == self.election.identity or not self.known.live:
+        if record.writer == self.election.identity:
             return states
-        ahead = self.known.seen_at - record.taken_at
-        return {key: taken_over(state, ahead) for key, state in states.items()}
+        # Each record was seen some time after it was taken; the least of these differences is the clocks'.
+        ahead = min(self._ahead, default=MOST_SKEW_SECONDS)
+        return {key: taken_over(state, ahead, now) for key, state in states.items()}
 
     def is_due(self, decisions: Mapping[Key, Decision], policies: str) -> bool:
         """Whether decisions have to be written now."""
@@ -183,7 +192,7 @@ class Leadership:
             return False
         self._note("write", "")
         self._version, self._based = version, True
-        self.known = Known(record, taken_at, live=True)
+        self.known = Known(record, taken_at)
         self._written_at = self._clock()
         return True
 
