@@ -39,7 +39,13 @@ def worker_document(snapshot: Snapshot, key: Key, now: float) -> dict[str, Any]:
     }
     now = snapshot.moment(now)
     fields = {to_camel(name): value for name, value in decision.to_dict().items()}
-    return document | fields | read | {"why": list(explain(decision, now, (replicas.min, replicas.max)))}
+    why = list(explain(decision, now, (replicas.min, replicas.max)))
+    if snapshot.decider:
+        why.append(f"  leader:  {snapshot.decider}, term {snapshot.term}")
+    if snapshot.held_because:
+        why.append(f"  store:   {snapshot.held_because}")
+    decider = {"decidedBy": snapshot.decider, "term": snapshot.term}
+    return document | fields | read | decider | {"why": why}
 
 
 def all_workers(snapshot: Snapshot, now: float) -> list[dict[str, Any]]:

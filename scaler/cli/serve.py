@@ -230,7 +230,9 @@ async def _serve(
     grpc_server = GrpcServer(board, metrics, clock, settings.grpc_address, tls=tls)
     announcements = Announcements(engine, board, clock, Bearer(settings.token_file))
     https = tls.http_context if tls is not None and settings.tls.http else None
-    http_server = HttpServer(board, metrics, clock, settings.http_address, announcements, tls=https)
+    http_server = HttpServer(
+        board, metrics, clock, settings.http_address, announcements, standing=engine.standing, tls=https
+    )
     loops = [
         asyncio.create_task(engine.run(), name="engine"),
         asyncio.create_task(

@@ -358,6 +358,10 @@ class Engine:
         keys = sorted(states.keys() | self._orders.held.keys())
         return {key: self._orders.merged(key, states.get(key, WorkerState())) for key in keys}
 
+    def standing(self) -> dict[str, object]:
+        """Who leads, as JSON."""
+        return self.leadership.standing(self._digest)
+
     async def refresh_orders(self) -> None:
         """Read what people have told other replicas a moment ago; what is known stays if that fails."""
         with contextlib.suppress(StoreError):

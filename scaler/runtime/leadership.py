@@ -207,6 +207,24 @@ class Leadership:
         except StoreError as error:
             log.warning("the lease couldn't be given back; it runs out by itself", reason=str(error))
 
+    def standing(self, policies: str) -> dict[str, object]:
+        """Who leads and how old the answers are, as JSON; `policies` is the digest of those in force here."""
+        record, lease, now = self.known.record, self.election.lease, self._clock()
+        return {
+            "identity": self.election.identity,
+            "leading": self.election.leads() or not self._store.shared,
+            "leader": lease.holder if self._store.shared else self.election.identity,
+            "term": lease.term,
+            "record": {
+                "writer": record.writer,
+                "term": record.term,
+                "sequence": record.sequence,
+                "ageSeconds": round(max(0.0, now - self.known.seen_at), 3) if record.sequence else None,
+                "policiesAgree": record.policies == policies if record.sequence else None,
+            },
+            "store": {"shared": self._store.shared, "up": not self.error, "error": self.error},
+        }
+
     @property
     def error(self) -> str:
         """Why the store can't be used now; empty when it can."""

@@ -132,7 +132,7 @@ async def test_redis_forgets_decisions_after_a_day_and_orders_never(redis_server
 @pytest.mark.services
 async def test_a_redis_that_refuses_scripts_says_which_right_is_missing(redis_server: Any) -> None:
     async with redis.Redis.from_url(redis_server.url) as raw:
-        await raw.execute_command("ACL", "SETUSER", "poor", "on", ">pw", "~*", "+@all", "-eval")
+        await raw.acl_setuser("poor", enabled=True, passwords="+pw", keys="*", commands=["+@all", "-eval"])
     store = RedisStore(redis_server.url.replace("redis://", "redis://poor:pw@"))
     with pytest.raises(StoreError, match="grant \\+eval"):
         await store.write("orders", "{}", None)
