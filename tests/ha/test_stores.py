@@ -100,7 +100,7 @@ class TestContract:
 
 @pytest.mark.services
 async def test_a_record_of_a_megabyte_fits(store: StateStore) -> None:
-    """13 classes of 500 workers; compressed it is a tenth."""
+    """Ten classes of 500 workers; compressed it is a fifth."""
     text = json.dumps([{"hostname": f"celery@io-{n:05}", "since": 1.8e9 + n, "n": n} for n in range(16_000)])
     assert len(text) > 1_000_000
     await store.write("decisions", text, None)
