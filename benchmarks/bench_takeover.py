@@ -92,7 +92,8 @@ def settle(replicas: list[Replica]) -> Replica:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         found = [replica.standing() for replica in replicas]
-        if sum(bool(one.get("leading")) for one in found) == 1 and all(
+        terms = {one["record"]["term"] for one in found if one}
+        if len(terms) == sum(bool(one.get("leading")) for one in found) == 1 and all(
             one and one["record"]["sequence"] and replica.value() is not None
             for one, replica in zip(found, replicas, strict=True)
         ):
