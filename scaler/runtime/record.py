@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import Any
 
 import structlog
 
@@ -65,7 +66,7 @@ class Record:
         try:
             document = json.loads(head)
             _require_format(document["format"])
-            decisions = [Decision.from_dict(one) for one in document["decisions"]]
+            decisions = [_decision(one) for one in document["decisions"]]
             return Record(
                 int(document["term"]),
                 int(document["sequence"]),
@@ -118,3 +119,10 @@ def digest(subjects: Iterable[WorkerClass]) -> str:
 def _require_format(found: object) -> None:
     if found != FORMAT:
         raise ValueError(f"it is of format {found!r}, not {FORMAT}")
+
+
+def _decision(document: dict[str, Any]) -> Decision:
+    decision = Decision.from_dict(document)
+    if type(decision.desired) is not int or type(decision.active) is not bool:
+        raise TypeError("a decision needs a number of replicas and whether the class is active")
+    return decision

@@ -49,6 +49,14 @@ def test_what_cant_be_read_is_an_empty_record(text: str) -> None:
     assert Lease.from_text(text) == Lease()
 
 
+def test_a_decision_that_is_none_is_no_record(policy: ScalingPolicy) -> None:
+    _, record = decided(policy, 900)
+    for wrong in ('"desired":"3"', '"desired":null', '"desired":3.5'):
+        text = record.to_text().replace(f'"desired":{record.decisions[KEY].desired}', wrong)
+        assert text != record.to_text()
+        assert Record.from_text(text) == Record()
+
+
 def test_a_memory_of_another_version_keeps_the_replicas(policy: ScalingPolicy) -> None:
     _, record = decided(policy, 900)
     older = record.memory.replace('\\"version\\":', '\\"version\\":9')
