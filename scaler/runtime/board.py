@@ -23,6 +23,16 @@ class UnknownClassError(LookupError):
 
 
 @dataclass(frozen=True, slots=True)
+class Sight:
+    """What this process knows at one moment; the decisions of a tick are made from it."""
+
+    now: float
+    observations: Mapping[Key, Observation]
+    workloads: Mapping[Key, Workload]
+    brokers: tuple[BrokerStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What is known at one tick. A class without a decision has never been decided."""
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 
@@ -20,7 +20,7 @@ from scaler.core.observation import Observation
 from scaler.core.policy import Broker, ScalingPolicy, WorkerPolicy
 from scaler.core.state import WorkerState
 from scaler.core.workload import Workload, with_workload
-from scaler.runtime.board import Board, Key, Snapshot, UnknownClassError
+from scaler.runtime.board import Board, Key, Sight, Snapshot, UnknownClassError
 from scaler.runtime.clock import Clock, cancelled
 from scaler.runtime.leadership import Known, Leadership
 from scaler.runtime.metrics import Metrics
@@ -28,7 +28,7 @@ from scaler.runtime.orders import Orders
 from scaler.runtime.record import digest
 from scaler.runtime.recorder import FlightRecorder
 from scaler.runtime.recording import Recorder
-from scaler.runtime.sampling import BrokerStatus, Sampler, observe, wanted_queues
+from scaler.runtime.sampling import Sampler, observe, wanted_queues
 from scaler.runtime.store import StateStore, StoreError
 from scaler.sources.base import EventReceiver, QueueSource
 
@@ -41,16 +41,6 @@ FIRST_SIGHT_SECONDS = 5.0
 
 SourceFactory = Callable[[Broker], QueueSource]
 ReceiverFactory = Callable[[Broker, Clock], EventReceiver]
-
-
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """What this process knows at one moment; the decisions of a tick are made from it."""
-
-    now: float
-    observations: Mapping[Key, Observation]
-    workloads: Mapping[Key, Workload]
-    brokers: tuple[BrokerStatus, ...]
 
 
 class Engine:
@@ -96,9 +86,15 @@ class Engine:
         #: Classes that were never decided, and until when the cluster's first word on them is waited for.
         self._new: dict[Key, float] = {}
         self._sampled = asyncio.Event()
+        #: Policies don't change while a decision that was made by them is on its way to the store.
+        self._turning = asyncio.Lock()
 
     async def apply(self, policies: Mapping[str, ScalingPolicy]) -> None:
         """Put policies into force: classes that stay keep their state, brokers that stay their sampler."""
+        async with self._turning:
+            self._apply(policies)
+
+    def _apply(self, policies: Mapping[str, ScalingPolicy]) -> None:
         subjects = {
             (name, worker_class): WorkerClass(name, worker_class, worker)
             for name, policy in policies.items()
@@ -207,10 +203,11 @@ class Engine:
 
     async def turn(self) -> None:
         """Decide once, or take over what another replica has decided, and publish the result."""
-        if not self._store.shared:
-            self.tick()
-        elif not await self._lead():
-            self._follow(self._look())
+        async with self._turning:
+            if not self._store.shared:
+                self.tick()
+            elif not await self._lead():
+                self._follow(self._look())
 
     def tick(self) -> None:
         """Decide every class once and publish the result: for a process that asks nobody."""
@@ -280,16 +277,13 @@ class Engine:
 
     def _settle(self, sight: Sight, states: dict[Key, WorkerState], decisions: dict[Key, Decision]) -> None:
         """Bring decisions into force here."""
-        # The policies may have been loaded anew while the store was written.
-        decisions = {key: one for key, one in decisions.items() if key in self._subjects}
         for key, decision in decisions.items():
             if decision is self._decisions.get(key):
                 continue  # it couldn't be decided this time
             self._recorder.record(decision, own=True)
             if self._flight is not None:
                 self._flight.write(self._subjects[key].worker, sight.observations[key], decision)
-        self._states = {key: state for key, state in states.items() if key in self._subjects}
-        self._decisions = decisions
+        self._states, self._decisions = states, decisions
         self._publish(sight, decisions, own=True, taken_at=sight.now)
 
     def _follow(self, sight: Sight) -> None:
