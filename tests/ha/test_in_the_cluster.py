@@ -3,6 +3,10 @@
 import asyncio
 import contextlib
 import json
+import os
+import signal
+import socket
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,8 +23,18 @@ from scaler.runtime.store import open_store
 from scaler.sources.memory import MemorySource
 from scaler.testing import wait_until
 from scaler.testing.kubernetes_api import KubernetesApi, kubeconfig
+from scaler.testing.servers import free_port
 
 KEY = ("examx", "io")
+#: Nobody listens there: decisions are blind, and are written all the same.
+POLICY = """\
+apiVersion: scaler/v1
+kind: ScalingPolicy
+metadata: {name: examx}
+spec:
+  brokers: {main: {url: "redis://127.0.0.1:1/0"}}
+  workers: {io: {queues: [email], concurrency: 10, serviceTime: 10s, replicas: {min: 1, max: 5}}}
+"""
 
 
 class Service:
@@ -152,3 +166,48 @@ async def test_a_missing_right_is_said_to_whoever_asks(pair: Any) -> None:
         description="the reason is shown",
     )
     assert "grant patch on configmaps" in json.dumps(one.engine.standing())
+
+
+async def test_serve_keeps_its_state_in_the_cluster_and_gives_the_lease_back(tmp_path: Path) -> None:
+    """The command itself, by a kubeconfig."""
+    api, port = KubernetesApi(), free_port()
+    (tmp_path / "token").write_text("t")
+    (tmp_path / "examx.yaml").write_text(POLICY)
+    async with api.serving() as url:
+        config = kubeconfig(tmp_path / "config", url, tmp_path / "token", namespace="scaling")
+        options = [
+            "--policies",
+            str(tmp_path / "examx.yaml"),
+            "--grpc-address",
+            "127.0.0.1:0",
+            "--drain",
+            "0",
+        ]
+        options += [
+            "--http-address",
+            f"127.0.0.1:{port}",
+            "--state",
+            "kubernetes",
+            "--kubernetes",
+            "kubeconfig",
+        ]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "scaler", "serve", *options, env={**os.environ, "KUBECONFIG": str(config)}
+        )
+        try:
+            name = ("scaling", "celery-scaler-decisions")
+            await wait_until(
+                lambda: name in api.store.objects.get(("v1", "configmaps"), {}),
+                timeout=20,
+                description="a record is written",
+            )
+            lease = api.store.get(("coordination.k8s.io/v1", "leases"), ("scaling", "celery-scaler"))["spec"]
+            assert lease["holderIdentity"].startswith(socket.gethostname())
+            assert lease["leaseTransitions"] == 1
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), 20) == 0
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        lease = api.store.get(("coordination.k8s.io/v1", "leases"), ("scaling", "celery-scaler"))["spec"]
+        assert "holderIdentity" not in lease
