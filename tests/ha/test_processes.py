@@ -48,10 +48,10 @@ spec:
 class Process:
     """One `celery-scaler serve`."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, state: str) -> None:
         folder.mkdir(exist_ok=True)
         (folder / "examx.yaml").write_text(POLICY.format(url=url))
-        self._folder, self._url = folder, url
+        self._folder, self._state = folder, state
         self.grpc_port, self.http_port = free_port(), free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -59,7 +59,7 @@ class Process:
         command = [sys.executable, "-m", "scaler", "serve", "--policies", str(self._folder / "examx.yaml")]
         command += ["--grpc-address", f"127.0.0.1:{self.grpc_port}"]
         command += ["--http-address", f"127.0.0.1:{self.http_port}"]
-        command += ["--drain", "0", "--grace", "0", "--state", self._url]
+        command += ["--drain", "0", "--grace", "0", "--state", self._state]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SCALER_")}
         with (self._folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, env=environment, stderr=log, start_new_session=True)
@@ -112,15 +112,61 @@ class Process:
         return float(answer.metricValues[0].metricValueFloat)
 
 
-Make = Callable[[str], Process]
+class Gate:
+    """A way to a server that can be shut: connections stay open and nothing passes."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._open = asyncio.Event()
+        self._open.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> int:
+        self._server = await asyncio.start_server(self._join, "127.0.0.1", 0)
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        for one, other in ((reader, back), (there, writer)):
+            self._tasks.add(asyncio.create_task(self._pass(one, other)))
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                await self._open.wait()
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.transport.abort()
+
+    def shut(self) -> None:
+        self._open.clear()
+
+    def reopen(self) -> None:
+        self._open.set()
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._server is not None:
+            self._server.close()
+        await asyncio.sleep(0.05)  # aborted transports close in the next turns of the loop
+
+
+Make = Callable[..., Process]
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Make]:
     made: list[Process] = []
 
-    def one(url: str) -> Process:
-        made.append(Process(tmp_path / f"replica-{len(made)}", url))
+    def one(url: str, state: str | None = None) -> Process:
+        made.append(Process(tmp_path / f"replica-{len(made)}", url, state or url))
         made[-1].start()
         return made[-1]
 
@@ -129,9 +175,9 @@ def make(tmp_path: Path) -> Iterator[Make]:
         process.end(signal.SIGKILL)
 
 
-async def pair(make: Make, url: str) -> tuple[Process, Process]:
-    """(leader, follower), both answering."""
-    leader = make(url)
+async def pair(make: Make, url: str, state: str | None = None) -> tuple[Process, Process]:
+    """(leader, follower), both answering; `state` is the leader's way to the store."""
+    leader = make(url, state)
     await wait_until(lambda: leader.leading, timeout=20, description="the first one leads")
     follower = make(url)
     await wait_until(lambda: follower.following, timeout=20, description="the second one follows")
@@ -187,6 +233,28 @@ async def test_a_frozen_leader_that_wakes_follows(make: Make, redis_server: Any)
     for _ in range(10):
         assert leader.value() in {4.0, 3.0}
         assert follower.term == leader.term == 2
+
+
+async def test_a_leader_that_is_cut_off_from_the_store_is_replaced_and_comes_back_as_a_follower(
+    make: Make, redis_server: Any
+) -> None:
+    """What it sent before the cut may arrive when the way is open again: it changes nothing."""
+    gate, url = Gate(redis_server.server.port), redis_server.url
+    state = url.replace(str(redis_server.server.port), str(await gate.start()))
+    leader, follower = await pair(make, url, state)
+    await publish(url, 5000)
+    await wait_until(lambda: follower.value() == 4, timeout=5, description="up")
+    gate.shut()
+    told = await answers(follower, lambda: follower.leading, 15)
+    assert set(told) == {4.0}
+    assert leader.value() in {4.0, None}
+    await wait_until(lambda: leader.value() is None, timeout=12, description="it knows that it knows nothing")
+    gate.reopen()
+    await wait_until(lambda: leader.following and leader.term == 2, timeout=10, description="it follows")
+    assert follower.leading
+    assert leader.value() == follower.value() == 4
+    leader.end(signal.SIGKILL)
+    await gate.close()
 
 
 async def test_a_leader_that_ends_hands_over_at_once(make: Make, redis_server: Any) -> None:
