@@ -27,7 +27,7 @@ AnyServer = TypeVar("AnyServer", bound=Server)
 #: These tests run real processes on the real clock: on a machine that stands still for some seconds a
 #: deadline may pass although nothing is wrong. Each gets a second run, shown as RERUN in the summary;
 #: what fails twice fails. The core and the policies have no clock and get none.
-ON_THE_REAL_CLOCK = ("accuracy", "api", "cluster", "demo", "runtime", "service", "sources")
+ON_THE_REAL_CLOCK = ("accuracy", "api", "cluster", "demo", "ha", "runtime", "service", "sources")
 
 #: Redis databases and RabbitMQ virtual hosts of this run, so that no two tests share one.
 _numbers = count(1)

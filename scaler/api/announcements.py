@@ -87,6 +87,7 @@ class Announcements:
     async def show(self, request: web.Request) -> web.Response:
         """All that aren't over, the soonest first."""
         del request
+        await self._engine.refresh_orders()
         now = self._clock()
         found = [
             (told, key)
@@ -119,20 +120,19 @@ class Announcements:
         return await self._change(key, told, now)
 
     async def _change(self, key: Key, told: Announcement, now: float) -> web.Response:
+        await self._engine.refresh_orders()
         held = announcement.current(self._engine.states.get(key, WorkerState()).announcements, now)
         known = told in held
         document = self._document(key, told, now)
         if not known and len(held) >= MOST_ANNOUNCEMENTS:
             return _error(409, f"{key[1]} has {len(held)} announcements already; withdraw one")
+        try:
+            await self._engine.change(key, lambda state: _with(state, told))
+        except StoreError as error:
+            return _error(503, str(error))
+        except UnknownClassError as error:
+            return _error(404, str(error))
         if not known:
-            try:
-                await self._engine.change(
-                    key, lambda state: replace(state, announcements=(*state.announcements, told))
-                )
-            except StoreError as error:
-                return _error(503, str(error))
-            except UnknownClassError as error:
-                return _error(404, str(error))
             log.info("announced", policy=key[0], worker_class=key[1], id=document["id"], what=str(told))
         return web.json_response(document, status=200 if known else 201)
 
@@ -142,6 +142,7 @@ class Announcements:
         if refusal is not None:
             return refusal
         wanted = request.match_info["id"]
+        await self._engine.refresh_orders()
         key = next(
             (
                 key
@@ -229,6 +230,12 @@ def identity(key: Key, told: Announcement) -> str:
 def _loaded(snapshot: Snapshot, key: Key) -> bool:
     policy = snapshot.policies.get(key[0])
     return policy is not None and key[1] in policy.spec.workers
+
+
+def _with(state: WorkerState, told: Announcement) -> WorkerState:
+    """With one more; it may have come by way of another replica meanwhile."""
+    known = told in state.announcements
+    return state if known else replace(state, announcements=(*state.announcements, told))
 
 
 def _without(key: Key, state: WorkerState, wanted: str) -> WorkerState:

@@ -44,10 +44,14 @@ class HttpServer:
         address: str,
         announcements: Announcements | None = None,
         *,
+        standing: Callable[[], dict[str, object]] | None = None,
         tls: ssl.SSLContext | None = None,
         shadow: ShadowView | None = None,
     ) -> None:
-        """`address` is host:port; port 0 takes a free one. With `tls` it speaks HTTPS alone."""
+        """`address` is host:port; port 0 takes a free one. With `tls` it speaks HTTPS alone.
+
+        `standing` tells which replica leads.
+        """
         self._tls = tls
         self._board = board
         self._clock = clock
@@ -61,6 +65,9 @@ class HttpServer:
             "/api/v1/workers/{workerClass}": self._worker,
             "/api/v1/brokers": self._brokers,
         }
+        if standing is not None:
+            self._standing = standing
+            self._routes["/api/v1/replica"] = self._replica
         self._changes: list[web.RouteDef] = []
         if announcements is not None:
             path = "/api/v1/announcements"
@@ -134,6 +141,10 @@ class HttpServer:
         snapshot, now = self._board.snapshot, self._clock()
         document = {"now": now, "takenAt": snapshot.taken_at, "brokers": broker_documents(snapshot)}
         return web.json_response(document)
+
+    async def _replica(self, request: web.Request) -> web.Response:
+        del request
+        return web.json_response(self._standing())
 
     async def _worker(self, request: web.Request) -> web.Response:
         snapshot = self._board.snapshot

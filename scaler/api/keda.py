@@ -93,7 +93,7 @@ class KedaServicer(ExternalScalerServicer):
         del context
         snapshot = self._board.snapshot
         decision = snapshot.decisions.get(_locate(snapshot, request))
-        known = decision is not None and self._clock() - decision.decided_at <= STALE_SECONDS
+        known = decision is not None and snapshot.age(decision, self._clock()) <= STALE_SECONDS
         return pb.IsActiveResponse(result=decision.active if decision is not None and known else True)
 
     async def StreamIsActive(  # noqa: N802 - KEDA's name
@@ -188,12 +188,10 @@ def _require_current(decision: Decision | None, snapshot: Snapshot, now: float) 
     """The decision, if it still says anything about the present."""
     if decision is None:
         raise Refused(grpc.StatusCode.UNAVAILABLE, "no decision yet")
-    # One class whose deciding fails keeps its old decision while the snapshots go on.
-    age = now - min(snapshot.taken_at, decision.decided_at)
+    age = snapshot.age(decision, now)
     if age > STALE_SECONDS:
-        raise Refused(
-            grpc.StatusCode.UNAVAILABLE, f"the last decision is {age:.0f} s old: the decider is stuck"
-        )
+        why = snapshot.held_because or "the decider is stuck"
+        raise Refused(grpc.StatusCode.UNAVAILABLE, f"the last decision is {age:.0f} s old: {why}")
     # A person's order is known however dark the broker is.
     if decision.quality == "blind" and decision.limit != "override":
         raise Refused(grpc.StatusCode.UNAVAILABLE, "; ".join(("blind", *decision.quality_reasons)))

@@ -41,12 +41,18 @@ def worker_document(snapshot: Snapshot, key: Key, now: float) -> dict[str, Any]:
         "processes": process_documents(snapshot, key),
         "cluster": cluster_document(snapshot, key),
     }
+    now = snapshot.moment(now)
     fields = {to_camel(name): value for name, value in decision.to_dict().items()}
     why = list(explain(decision, now, (replicas.min, replicas.max)))
     if worker.mode == "shadow":
         workload = snapshot.workloads.get(key, Workload())
         why[1:1] = shadow.lines(decision, snapshot.observations.get(key), workload)
-    return document | fields | read | {"why": why}
+    if snapshot.decider:
+        why.append(f"  leader:  {snapshot.decider}, term {snapshot.term}")
+    if snapshot.held_because:
+        why.append(f"  store:   {snapshot.held_because}")
+    decider = {"decidedBy": snapshot.decider, "term": snapshot.term}
+    return document | fields | read | decider | {"why": why}
 
 
 def all_workers(snapshot: Snapshot, now: float) -> list[dict[str, Any]]:

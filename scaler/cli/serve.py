@@ -3,7 +3,9 @@
 import asyncio
 import gc
 import os
+import secrets
 import signal
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +91,10 @@ def serve(
     ] = "127.0.0.1:8080",
     state: Annotated[
         str,
-        typer.Option(envvar="SCALER_STATE", help="Where decisions survive a restart: memory or redis://…."),
+        typer.Option(
+            envvar="SCALER_STATE",
+            help="Where decisions survive and replicas share them: memory, redis://… or kubernetes.",
+        ),
     ] = "memory",
     interval: Annotated[
         float, typer.Option(envvar="SCALER_INTERVAL", min=0.2, max=5.0, help="Seconds between readings.")
@@ -163,7 +168,7 @@ def serve(
         )
         loaded = settings.load()
         access = find_access(kubernetes)
-        store = open_store(state)
+        store = open_store(state, access)
         if record is not None:
             flight = FlightRecorder(record)
             flight.start()
@@ -223,6 +228,7 @@ async def _serve(
         flight=flight,
         cluster=cluster,
         interval=settings.interval,
+        identity=f"{socket.gethostname()}-{secrets.token_hex(3)}",
     )
     await engine.apply(policies)
     stop = asyncio.Event()
@@ -236,7 +242,14 @@ async def _serve(
     shadows = Shadows(board, metrics)
     view = ShadowView(shadows, board, clock)
     http_server = HttpServer(
-        board, metrics, clock, settings.http_address, announcements, tls=https, shadow=view
+        board,
+        metrics,
+        clock,
+        settings.http_address,
+        announcements,
+        standing=engine.standing,
+        tls=https,
+        shadow=view,
     )
     loops = [
         asyncio.create_task(engine.run(), name="engine"),

@@ -17,7 +17,7 @@ from scaler.runtime.engine import Engine
 from scaler.runtime.events import Events
 from scaler.runtime.fast_path import FOLLOWING_SECONDS, FastPath
 from scaler.runtime.metrics import Metrics
-from scaler.runtime.store import MemoryStore, StateStore
+from scaler.runtime.store import StateStore
 
 
 def writing_loops(
@@ -48,7 +48,7 @@ def writing_loops(
         tell = told.tell
         loops.append(asyncio.create_task(told.run(), name="events"))
     # The replicas of a service with a shared store answer KEDA from one decision, each a moment later.
-    settle = 0.0 if isinstance(store, MemoryStore) else FOLLOWING_SECONDS
+    settle = FOLLOWING_SECONDS if store.shared else 0.0
     fast = FastPath(board, Scales(access.connection), cluster, metrics, clock, settle=settle, tell=tell)
     loops.append(asyncio.create_task(fast.run(), name="fast path"))
     return loops

@@ -23,6 +23,16 @@ class UnknownClassError(LookupError):
 
 
 @dataclass(frozen=True, slots=True)
+class Sight:
+    """What this process knows at one moment; the decisions of a tick are made from it."""
+
+    now: float
+    observations: Mapping[Key, Observation]
+    workloads: Mapping[Key, Workload]
+    brokers: tuple[BrokerStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What is known at one tick. A class without a decision has never been decided."""
 
@@ -35,8 +45,25 @@ class Snapshot:
     brokers: tuple[BrokerStatus, ...] = ()
     #: What the cluster states, where one is read.
     workloads: Mapping[Key, Workload] = field(default_factory=dict)
-    #: Whether this process made these decisions, and so is the one to carry them out.
+    #: Whether this process made these decisions just now, and so is the one to carry them out.
     own: bool = True
+    #: When they became known here, by this process's clock; `taken_at` is by the clock of who decided.
+    #: None: they are one clock.
+    seen_at: float | None = None
+    #: The replica that made them, and the term of its lease; empty where there is but one.
+    decider: str = ""
+    term: int = 0
+    #: Why newer decisions don't come into force; empty when all is well.
+    held_because: str = ""
+
+    def moment(self, now: float) -> float:
+        """What the clock of who decided shows when this process's shows `now`."""
+        return now if self.seen_at is None else self.taken_at + now - self.seen_at
+
+    def age(self, decision: Decision, now: float) -> float:
+        """Seconds since one of these decisions, by this process's clock alone."""
+        # One class whose deciding fails keeps its old decision while the snapshots go on.
+        return self.moment(now) - min(self.taken_at, decision.decided_at)
 
     def find(self, worker_class: str, policy: str | None = None) -> Key:
         """The key of a worker class. The policy may be left out while only one is loaded.

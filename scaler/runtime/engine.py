@@ -5,7 +5,9 @@ KEDA's calls never reach this loop. It wakes when a sampler has finished a sweep
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+import random
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import structlog
@@ -18,9 +20,12 @@ from scaler.core.observation import Observation
 from scaler.core.policy import Broker, ScalingPolicy, WorkerPolicy
 from scaler.core.state import WorkerState
 from scaler.core.workload import Workload, with_workload
-from scaler.runtime.board import Board, Key, Snapshot, UnknownClassError
+from scaler.runtime.board import Board, Key, Sight, Snapshot, UnknownClassError
 from scaler.runtime.clock import Clock, cancelled
+from scaler.runtime.leadership import Known, Leadership
 from scaler.runtime.metrics import Metrics
+from scaler.runtime.orders import Orders
+from scaler.runtime.record import digest
 from scaler.runtime.recorder import FlightRecorder
 from scaler.runtime.recording import Recorder
 from scaler.runtime.sampling import Sampler, observe, wanted_queues
@@ -31,10 +36,6 @@ log = structlog.get_logger(__name__)
 
 #: Decisions are never closer together than this, however many brokers there are.
 LEAST_SPACING = 0.25
-#: How often changed states are written to the store.
-SAVE_SECONDS = 1.0
-#: How long a store that doesn't answer is waited for before deciding without history.
-LOAD_SECONDS = 60.0
 #: How long a class without history waits for the cluster to state its replicas before it does without.
 FIRST_SIGHT_SECONDS = 5.0
 
@@ -57,7 +58,9 @@ class Engine:
         flight: FlightRecorder | None = None,
         cluster: ClusterReader | None = None,
         interval: float = 1.0,
+        identity: str = "",
     ) -> None:
+        """`identity`: this replica's name, which no other one has, another run of this one neither."""
         self._board = board
         self._clock = clock
         self._metrics = metrics
@@ -73,27 +76,35 @@ class Engine:
         self._samplers: dict[Broker, tuple[Sampler, asyncio.Task[None]]] = {}
         self._states: dict[Key, WorkerState] = {}
         self._decisions: dict[Key, Decision] = {}
-        #: Classes whose saved state is still unknown, and until when it is waited for.
-        self._unloaded: dict[Key, float] = {}
+        self._digest = ""
+        self._orders = Orders(store, clock)
+        self.leadership = Leadership(store, self._orders, identity=identity, clock=clock, metrics=metrics)
+        self._followed: Known | None = None
+        if not store.shared:
+            metrics.leader.set(1)
+            metrics.store_up.set(1)
         #: Classes that were never decided, and until when the cluster's first word on them is waited for.
         self._new: dict[Key, float] = {}
         self._sampled = asyncio.Event()
+        #: Policies don't change while a decision that was made by them is on its way to the store.
+        self._turning = asyncio.Lock()
 
     async def apply(self, policies: Mapping[str, ScalingPolicy]) -> None:
         """Put policies into force: classes that stay keep their state, brokers that stay their sampler."""
+        async with self._turning:
+            self._apply(policies)
+
+    def _apply(self, policies: Mapping[str, ScalingPolicy]) -> None:
         subjects = {
             (name, worker_class): WorkerClass(name, worker_class, worker)
             for name, policy in policies.items()
             for worker_class, worker in policy.spec.workers.items()
         }
-        known = self._states.keys() & subjects.keys()
-        loaded, unloaded = await self._load(subjects.keys() - known)
-        # From here on nothing waits: the new policies are in force as a whole or not at all.
         gone = self._subjects.keys() - subjects.keys()
         brokers_before = {key: self._broker_of(key) for key in self._subjects}
         self._policies, self._subjects = dict(policies), subjects
-        self._unloaded = dict.fromkeys(unloaded, self._clock() + LOAD_SECONDS)
-        self._states = {key: state for key, state in (self._states | loaded).items() if key in subjects}
+        self._digest = digest(subjects.values())
+        self._states = {key: state for key, state in self._states.items() if key in subjects}
         self._decisions = {key: decision for key, decision in self._decisions.items() if key in subjects}
         self._recorder.forget(gone, [(key, subject.worker) for key, subject in subjects.items()])
         self._forget_other_brokers(brokers_before)
@@ -113,23 +124,6 @@ class Engine:
         )
         until = self._clock() + FIRST_SIGHT_SECONDS
         self._new = {key: self._new.get(key, until) for key in workers if key not in self._states}
-
-    async def _load(self, keys: Iterable[Key]) -> tuple[dict[Key, WorkerState], list[Key]]:
-        """Saved states, all asked for at once, and the keys for which the store gave no answer."""
-        asked = sorted(keys)
-        found = await asyncio.gather(*(self._store.load(key) for key in asked), return_exceptions=True)
-        answers = dict(zip(asked, found, strict=True))
-        states = {key: state for key, state in answers.items() if isinstance(state, WorkerState)}
-        return states, [key for key, state in answers.items() if isinstance(state, BaseException)]
-
-    async def _load_again(self) -> None:
-        """Ask once more for what the store didn't answer; after a while the restart rule has to do."""
-        if not self._unloaded:
-            return
-        loaded, unloaded = await self._load(self._unloaded)
-        self._states = loaded | self._states
-        now = self._clock()
-        self._unloaded = {key: self._unloaded[key] for key in unloaded if now < self._unloaded.get(key, now)}
 
     def _forget_other_brokers(self, before: dict[Key, Broker]) -> None:
         """A rate that another broker showed, or the same by another path, isn't compared with this one's."""
@@ -172,15 +166,16 @@ class Engine:
             self._samplers[broker][0].queues = wanted_queues(self._subjects[key].worker for key in keys)
 
     async def run(self) -> None:
-        """Decide and save until cancelled."""
+        """Decide until cancelled."""
         async with asyncio.TaskGroup() as loops:
-            loops.create_task(self._save_forever(), name="save states")
             loops.create_task(self._decide_forever(), name="decide")
+            if self._store.shared:
+                loops.create_task(self._confer_forever(), name="confer")
 
     async def _decide_forever(self) -> None:
         while not cancelled():
             self._sampled.clear()
-            self.tick()
+            await self.turn()
             await asyncio.sleep(LEAST_SPACING)
             try:
                 async with asyncio.timeout(max(0.0, self._interval - LEAST_SPACING)):
@@ -188,41 +183,151 @@ class Engine:
             except TimeoutError:
                 continue
 
+    async def _confer_forever(self) -> None:
+        # A loop of its own: neither a slow decision nor a slow write may cost the lease.
+        while not cancelled():
+            leading = self.leadership.election.leads()
+            await self.confer()
+            if self.leadership.election.leads() and not leading:
+                self._sampled.set()  # decide at once
+            # Not in step with the leader: now and then its record is seen at once, which shows its clock.
+            await asyncio.sleep(self._store.poll * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
+
+    async def confer(self) -> None:
+        """Ask the store once who leads, and what was decided and ordered."""
+        role = self.leadership
+        before = role.known
+        await role.confer()
+        if role.known is not before and not role.election.leads():
+            self._follow(self._look())
+
+    async def turn(self) -> None:
+        """Decide once, or take over what another replica has decided, and publish the result."""
+        async with self._turning:
+            if not self._store.shared:
+                self.tick()
+            elif not await self._lead():
+                self._follow(self._look())
+
     def tick(self) -> None:
-        """Decide every class once and publish the result."""
+        """Decide every class once and publish the result: for a process that asks nobody."""
+        sight = self._look()
+        self._settle(sight, *self._decide(sight))
+
+    async def _lead(self) -> bool:
+        """Decide, if that is this replica's part; True where it came into force."""
+        role = self.leadership
+        if not role.election.leads():
+            role.lose_base()
+            return False
+        try:
+            states = await role.take_up()
+        except StoreError:
+            self._metrics.decisions_held_total.inc()
+            return False
+        if states is not None:
+            self._states = {key: state for key, state in states.items() if key in self._subjects}
+            decisions = role.known.record.decisions
+            self._decisions = {key: one for key, one in decisions.items() if key in self._subjects}
+        if not role.election.leads():
+            return False
+        sight = self._look()
+        states, decisions = self._decide(sight)
+        if not role.is_due(decisions, self._digest):
+            self._states, self._decisions = states, decisions
+            return False
+        if not await role.write(sight.now, self._digest, decisions, states):
+            self._metrics.decisions_held_total.inc()
+            return False
+        self._settle(sight, states, decisions)
+        return True
+
+    def _look(self) -> Sight:
+        """What is known of each class at this moment."""
         now = self._clock()
         readings = {broker: sampler.reading for broker, (sampler, _) in self._samplers.items()}
-        observations: dict[Key, Observation] = {}
         workloads = {key: self._workload(key, now) for key in self._subjects}
+        observations: dict[Key, Observation] = {}
         for key, subject in self._subjects.items():
-            if key in self._unloaded:
-                continue  # no decision: KEDA is told UNAVAILABLE, and a saved state isn't overwritten
-            if workloads[key].expected and now < self._new.get(key, now):
-                continue  # its replicas are about to be known, and are what it starts from
             observation = observe(subject.name, subject.worker, readings[self._broker_of(key)])
-            observation = with_workload(observation, subject.worker, workloads[key])
-            observations[key] = observation
+            observations[key] = with_workload(observation, subject.worker, workloads[key])
+            self._recorder.record_reading(key, subject.worker, observations[key])
+        brokers = tuple(
+            sampler.status(self._classes_on(broker)) for broker, (sampler, _) in self._samplers.items()
+        )
+        return Sight(now, observations, workloads, brokers)
+
+    def _decide(self, sight: Sight) -> tuple[dict[Key, WorkerState], dict[Key, Decision]]:
+        """The next memory and decision of each class; nothing is in force yet."""
+        states, decisions, now = dict(self._states), dict(self._decisions), sight.now
+        for key, observation in sight.observations.items():
+            if sight.workloads[key].expected and now < self._new.get(key, now):
+                continue  # its replicas are about to be known, and are what it starts from
+            before = self._orders.merged(key, states.get(key, WorkerState()))
             try:
-                state, decision = decide(subject, self._states.get(key, WorkerState()), observation, now)
+                states[key], decisions[key] = decide(self._subjects[key], before, observation, now)
             except (
                 Exception
             ):  # one class's fault must not stop the others; its decision ages and KEDA is told
                 log.exception("deciding failed", policy=key[0], worker_class=key[1])
                 # A state that can't be decided from must not come back. The replicas and what people ordered
                 # stay; without a time of decision nothing steps down for a window.
-                broken = self._states.get(key, WorkerState())
-                self._states[key] = replace(broken.orders, desired=broken.desired, active=broken.active)
-                continue
-            self._states[key], self._decisions[key] = state, decision
-            self._recorder.record(subject.worker, observation, decision)
+                states[key] = replace(before.orders, desired=before.desired, active=before.active)
+        return states, decisions
+
+    def _settle(self, sight: Sight, states: dict[Key, WorkerState], decisions: dict[Key, Decision]) -> None:
+        """Bring decisions into force here."""
+        for key, decision in decisions.items():
+            if decision is self._decisions.get(key):
+                continue  # it couldn't be decided this time
+            self._recorder.record(decision, own=True)
             if self._flight is not None:
-                self._flight.write(subject.worker, observation, decision)
-        brokers = tuple(
-            sampler.status(self._classes_on(broker)) for broker, (sampler, _) in self._samplers.items()
+                self._flight.write(self._subjects[key].worker, sight.observations[key], decision)
+        self._states, self._decisions = states, decisions
+        self._publish(sight, decisions, own=True, taken_at=sight.now)
+
+    def _follow(self, sight: Sight) -> None:
+        """Answer what stands in the store; what was read here is shown beside it."""
+        known = self.leadership.known
+        decisions = {key: one for key, one in known.record.decisions.items() if key in self._subjects}
+        if known is not self._followed:
+            self._followed = known
+            for decision in decisions.values():
+                self._recorder.record(decision, own=False)
+        # A leader that has nothing new to write yet still is the one to carry out what stands there.
+        election = self.leadership.election
+        own = election.leads() and known.record.writer == election.identity
+        if known.record.sequence:
+            self._publish(sight, decisions, own=own, taken_at=known.record.taken_at, seen_at=known.seen_at)
+        elif self.leadership.error:
+            # Ready all the same: KEDA's fallback needs somebody who answers that nothing is known.
+            self._publish(sight, {}, own=False, taken_at=sight.now)
+
+    def _publish(
+        self,
+        sight: Sight,
+        decisions: Mapping[Key, Decision],
+        *,
+        own: bool,
+        taken_at: float,
+        seen_at: float | None = None,
+    ) -> None:
+        role = self.leadership
+        snapshot = Snapshot(
+            taken_at,
+            self._policies,
+            decisions,
+            sight.observations,
+            sight.brokers,
+            sight.workloads,
+            own=own,
+            seen_at=seen_at,
+            decider=role.known.record.writer,
+            term=role.known.record.term,
+            held_because=role.error,
         )
-        self._board.publish(
-            Snapshot(now, self._policies, dict(self._decisions), observations, brokers, workloads)
-        )
+        self._metrics.answer_age_seconds.set(max(0.0, snapshot.moment(sight.now) - taken_at))
+        self._board.publish(snapshot)
 
     def _workload(self, key: Key, now: float) -> Workload:
         target = self._subjects[key].worker.scale_target
@@ -243,41 +348,49 @@ class Engine:
 
     @property
     def states(self) -> Mapping[Key, WorkerState]:
-        """The memory of every class that has one."""
-        return self._states
+        """The memory of every class that has one, or orders; a follower's is what the leader wrote."""
+        states: Mapping[Key, WorkerState] = self._states
+        if self._store.shared and not self.leadership.election.leads():
+            states = self.leadership.remembered()
+        keys = sorted(states.keys() | self._orders.held.keys())
+        return {key: self._orders.merged(key, states.get(key, WorkerState())) for key in keys}
+
+    def standing(self) -> dict[str, object]:
+        """Who leads, as JSON."""
+        return self.leadership.standing(self._digest)
+
+    async def refresh_orders(self) -> None:
+        """Read what people have told other replicas a moment ago; what is known stays if that fails."""
+        with contextlib.suppress(StoreError):
+            await self._orders.refresh()
 
     async def change(self, key: Key, how: Callable[[WorkerState], WorkerState]) -> None:
-        """Change the memory of a class between two decisions, and save it.
+        """Change what people ordered for a class, in the store; whoever leads acts on it within 2 s.
+
+        Args:
+            key: of the class.
+            how: is given a memory with nothing but orders, perhaps more than once.
 
         Raises:
-            StoreError: its saved state isn't known yet, and must not be overwritten.
-            UnknownClassError: it was taken out of the policies.
+            StoreError: it wasn't stored, or that can't be told; it may be tried again.
+            UnknownClassError: the class was taken out of the policies.
         """
         if key not in self._subjects:
             raise UnknownClassError(f"class {key[1]!r} isn't in policy {key[0]!r} any more")
-        if key in self._unloaded:
-            raise StoreError(f"the saved state of {key[1]} can't be read yet; try again in a minute")
-        self._states[key] = how(self._states.get(key, WorkerState()))
-        await self._store.save({key: self._states[key]})
+        await self._orders.change(key, how)
 
     def sampler_of(self, key: Key) -> Sampler:
         """The sampler of the broker that holds a class's queues."""
         return self._samplers[self._broker_of(key)][0]
 
-    async def _save_forever(self) -> None:
-        # A loop of its own: a store that hangs must not delay a decision.
-        while not cancelled():
-            await asyncio.sleep(SAVE_SECONDS)
-            await self._load_again()
-            await self._store.save(dict(self._states))
-
     async def close(self) -> None:
-        """Stop the samplers, save the states and close the store."""
+        """Stop the samplers, give back the lease and close the store."""
         tasks = [task for _, task in self._samplers.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._samplers.clear()
-        await self._store.save(dict(self._states))
+        if self._store.shared:
+            await self.leadership.resign()
         await self._store.close()
         await self._cluster.close()

@@ -116,6 +116,25 @@ class Metrics:
             buckets=_RPC_BUCKETS,
             registry=registry,
         )
+        self.leader = Gauge(prefix + "leader", "1 while this replica decides.", registry=registry)
+        self.leader_changes_total = Counter(
+            prefix + "leader_changes_total",
+            "Times that this replica saw another one begin to lead, or began itself.",
+            registry=registry,
+        )
+        self.store_up = Gauge(
+            prefix + "store_up", "1 while the state store can be read and written.", registry=registry
+        )
+        self.decisions_held_total = Counter(
+            prefix + "decisions_held_total",
+            "Times that the leader couldn't bring its decisions into force: the last ones stand.",
+            registry=registry,
+        )
+        self.answer_age_seconds = Gauge(
+            prefix + "answer_age_seconds",
+            "Age of the decisions that KEDA is told; above 15 s it is told UNAVAILABLE.",
+            registry=registry,
+        )
         self.policy_reload_total = Counter(
             prefix + "policy_reload_total", "Policy reloads, by result.", ("result",), registry=registry
         )

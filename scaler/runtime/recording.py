@@ -26,8 +26,8 @@ class Recorder:
         self._quality: dict[Key, str] = {}
         self._tasks = TaskCounts(metrics)
 
-    def record(self, worker: WorkerPolicy, observation: Observation, decision: Decision) -> None:
-        """Set the gauges of one class and log what changed."""
+    def record(self, decision: Decision, *, own: bool) -> None:
+        """Set the gauges of a decision; steps are counted and logged by who decided them."""
         key = (decision.policy, decision.worker_class)
         metrics = self._metrics
         metrics.desired_replicas.labels(*key).set(decision.desired)
@@ -39,6 +39,13 @@ class Recorder:
             metrics.decision_state.labels(*key, state).set(state == decision.quality)
         if decision.sampled_at is not None:
             metrics.decision_age_seconds.labels(*key).set(max(0.0, decision.decided_at - decision.sampled_at))
+        self._record_sight(key, decision)
+        if own:
+            self._log(key, decision)
+
+    def record_reading(self, key: Key, worker: WorkerPolicy, observation: Observation) -> None:
+        """Set the gauges of what this process has read itself."""
+        metrics = self._metrics
         for queue in observation.queues:
             counts = {"ready": queue.ready, "unacked": queue.unacked, "eta_held": queue.eta_held}
             for state, count in counts.items():
@@ -46,11 +53,14 @@ class Recorder:
                     metrics.queue_messages.labels(*key, queue.name, state).set(count)
             if worker.limits.max_length is not None:
                 metrics.queue_limit.labels(*key, queue.name).set(worker.limits.max_length)
-        self._record_sight(key, observation, decision)
+        if observation.workers is None:
+            labels = dict(zip(("policy", "worker_class"), key, strict=True))
+            metrics.worker_processes.remove_by_labels(labels)
+        else:
+            metrics.worker_processes.labels(*key).set(len(observation.workers))
         self._tasks.count(key, observation.workers or ())
-        self._log(key, decision)
 
-    def _record_sight(self, key: Key, observation: Observation, decision: Decision) -> None:
+    def _record_sight(self, key: Key, decision: Decision) -> None:
         """What was measured; a series for what can't be seen any more is removed, not left standing."""
         metrics = self._metrics
         labels = dict(zip(("policy", "worker_class"), key, strict=True))
@@ -77,10 +87,6 @@ class Recorder:
             metrics.service_time_seconds.remove_by_labels(labels)
             metrics.service_time_seconds.labels(*key, source).set(decision.service_time)
             metrics.lead_time_seconds.labels(*key).set(decision.lead_time)
-        if observation.workers is None:
-            metrics.worker_processes.remove_by_labels(labels)
-        else:
-            metrics.worker_processes.labels(*key).set(len(observation.workers))
 
     def _log(self, key: Key, decision: Decision) -> None:
         if decision.desired != decision.previous:

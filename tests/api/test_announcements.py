@@ -192,23 +192,21 @@ async def test_one_that_is_withdrawn_asks_for_nothing(office: Office) -> None:
 
 async def test_it_is_in_the_store_before_it_is_confirmed(office: Office) -> None:
     await office.ask("POST", body=SPIKE)
-    saved = await office.store.load(("examx", "io"))
-    assert saved is not None
-    assert [told.why for told in saved.announcements] == ["spring exams"]
+    saved = await office.store.read("orders")
+    assert json.loads(saved.text)[0]["announcements"][0]["why"] == "spring exams"
 
 
-async def test_a_class_whose_memory_is_unknown_takes_none(office: Office, stage: Any) -> None:
-    async def load(key: object) -> None:
-        raise StoreError("the state store can't be read (TimeoutError)")
+async def test_what_cant_be_stored_is_not_confirmed(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> str:
+        raise StoreError("the state store can't be written (TimeoutError)")
 
-    office.store.load = load  # type: ignore[method-assign]
-    stage.load(examx={"io": (1, 5), "cpu": (1, 5)})
-    await office.engine.apply(stage.policies)
-    office.engine.tick()
+    with monkeypatch.context() as broken:
+        broken.setattr(office.store, "write", fail)
+        status, answer = await office.ask("POST", body=SPIKE)
+        assert status == 503
+        assert "can't be written" in answer["error"]
+        assert await office.desired(START + 3526) == 1
     assert (await office.ask("POST", body=SPIKE))[0] == 201
-    status, answer = await office.ask("POST", body=SPIKE | {"workerClass": "cpu"})
-    assert status == 503
-    assert "can't be read yet" in answer["error"]
 
 
 async def test_what_cant_come_true_is_taken_and_said(office: Office) -> None:

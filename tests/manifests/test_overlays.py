@@ -55,7 +55,15 @@ def ordered(value: Any) -> Any:
     return value
 
 
-COMPONENTS = ["announcements", "cluster-access", "fast-path", "monitoring", "tls", "tls-cert-manager"]
+COMPONENTS = [
+    "announcements",
+    "cluster-access",
+    "fast-path",
+    "monitoring",
+    "state-kubernetes",
+    "tls",
+    "tls-cert-manager",
+]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -198,6 +206,24 @@ def test_the_fast_path_may_set_replicas_and_nothing_else(tmp_path: Path) -> None
     assert [(rule["resources"], rule["verbs"]) for rule in writes] == [
         (["deployments/scale", "statefulsets/scale"], ["get", "update"])
     ]
+
+
+def test_state_in_the_cluster_may_be_written_and_nothing_else(tmp_path: Path) -> None:
+    from scaler.runtime.store import kubernetes
+    from scaler.testing import kustomization
+
+    built = {each["kind"]: each for each in kustomization.build(combined(tmp_path, "state-kubernetes"))}
+    rules = built["Role"]["rules"]
+    named = {name for rule in rules for name in rule.get("resourceNames", ())}
+    verbs = {verb for rule in rules if "resourceNames" in rule for verb in rule["verbs"]}
+    others = {verb for rule in rules if "resourceNames" not in rule for verb in rule["verbs"]}
+
+    assert named == set(kubernetes._OBJECTS.values())
+    assert (verbs, others) == ({"get", "patch"}, {"create"})
+    pod = built["Deployment"]["spec"]["template"]["spec"]
+    (state,) = [each for each in pod["containers"][0]["env"] if each["name"] == "SCALER_STATE"]
+    assert state == {"name": "SCALER_STATE", "value": "kubernetes"}
+    assert pod["automountServiceAccountToken"] is True
 
 
 @pytest.mark.parametrize("folder", OVERLAYS)

@@ -8,12 +8,9 @@ from typing import Any
 
 import pytest
 
-from scaler.core.behavior import History
 from scaler.core.decide import decide
 from scaler.core.observation import BrokerSample
-from scaler.core.state import WorkerState
 from scaler.runtime import engine as engine_module
-from scaler.runtime.store import StoreError
 from scaler.sources.base import SourceUnavailableError
 from scaler.testing import wait_until
 
@@ -160,21 +157,6 @@ async def test_a_broker_that_is_no_longer_named_is_closed(bench: Any, make_polic
     assert set(bench.series("celery_scaler_broker_up")) == {("examx/main",)}
 
 
-async def test_a_store_that_hangs_delays_no_decision(bench: Any, make_policy: Any) -> None:
-    release = asyncio.Event()
-
-    async def hang(states: object) -> None:
-        del states
-        await release.wait()
-
-    bench.store.save = hang
-    await bench.engine.apply({"examx": make_policy(io=["email"])})
-    async with running(bench):
-        for _ in range(8):
-            await asyncio.wait_for(bench.board.next(), 2)
-    release.set()
-
-
 async def test_a_source_that_swallows_a_cancellation_can_not_hang_the_shutdown(
     bench: Any, make_policy: Any
 ) -> None:
@@ -192,27 +174,3 @@ async def test_a_source_that_swallows_a_cancellation_can_not_hang_the_shutdown(
     async with running(bench):
         await asyncio.wait_for(sweeping.wait(), 2)
         await asyncio.wait_for(bench.engine.close(), 2)
-
-
-async def test_a_store_that_does_not_answer_at_start_is_waited_for_and_not_overwritten(
-    bench: Any, make_policy: Any
-) -> None:
-    honest, answers = bench.store.load, False
-
-    async def load(key: tuple[str, str]) -> WorkerState | None:
-        if not answers:
-            raise StoreError("down")
-        state: WorkerState | None = await honest(key)
-        return state
-
-    history = History(highs=((bench.now, 5),))
-    saved = WorkerState(desired=5, decided_at=bench.now, sampled_at=bench.now, history=history)
-    await bench.store.save({("examx", "io"): saved})
-    bench.store.load = load
-    await bench.engine.apply({"examx": make_policy(io=["email"])})
-    async with running(bench):
-        for _ in range(3):
-            await asyncio.wait_for(bench.board.next(), 2)
-        assert bench.desired() is None
-        answers = True
-        await wait_until(lambda: bench.desired() == 5, description="the saved state was found")
