@@ -39,6 +39,9 @@ bench-takeover: $(STAMPS)/venv ## Kill the leader of three services 20 times (6 
 bench-sizing: $(STAMPS)/venv ## Play every trace with every controller (2 min), write docs/sizing.md
 	$(BIN)/python benchmarks/bench_sizing.py
 
+bench-draining: $(STAMPS)/venv ## Play a hundred random scale-ins with and without regard for tasks (2 min), write docs/draining.md
+	$(BIN)/python benchmarks/bench_draining.py --write
+
 seed-claims: $(STAMPS)/venv ## Certify every claim of the ExamX spike guide, write docs/seed-claims.md
 	$(BIN)/python -m loadtest.seed_claims
 

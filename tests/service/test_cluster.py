@@ -51,12 +51,14 @@ def reasons(api: KubernetesApi) -> set[str]:
     return {event["reason"] for event in api.store.objects.get(("v1", "events"), {}).values()}
 
 
-async def start(service: Any, url: str, tmp_path: Path, api_url: str, more: str) -> None:
+async def start(
+    service: Any, url: str, tmp_path: Path, api_url: str, more: str, *, state: str = "memory"
+) -> None:
     (tmp_path / "token").write_text("any")
     file = kubeconfig(tmp_path / "config", api_url, tmp_path / "token")
     service.policy.parent.mkdir()
     service.policy.write_text(POLICY.format(url=url, more=more))
-    service.start("--kubernetes", "kubeconfig", KUBECONFIG=str(file))
+    service.start("--kubernetes", "kubeconfig", "--state", state, KUBECONFIG=str(file))
     await wait_until(
         # In a thread: the stand-in that the service asks lives in this loop.
         lambda: asyncio.to_thread(lambda: service.ready and service.worker().get("quality") == "fresh"),
@@ -65,11 +67,14 @@ async def start(service: Any, url: str, tmp_path: Path, api_url: str, more: str)
     )
 
 
+@pytest.mark.parametrize("state", ["memory", "redis", "kubernetes"])
 async def test_a_spike_is_written_at_once_and_told(
-    service: Any, redis_server: Any, publish_tasks: Any, tmp_path: Path, api: KubernetesApi
+    service: Any, redis_server: Any, publish_tasks: Any, tmp_path: Path, api: KubernetesApi, state: str
 ) -> None:
+    """Where other replicas may answer as well, the number stands for a second before it is written."""
+    state = redis_server.url if state == "redis" else state
     async with api.serving() as url:
-        await start(service, redis_server.url, tmp_path, url, "fastPath: true")
+        await start(service, redis_server.url, tmp_path, url, "fastPath: true", state=state)
         await asyncio.to_thread(publish_tasks, redis_server.url, "email", 500)
         await wait_until(lambda: replicas(api) == 5, timeout=5, description="the replicas are raised")
         await wait_until(
