@@ -125,11 +125,16 @@ def arrived(memory: Arrivals, service_time: float) -> dict[float, float]:
 
 def slow_rate(memory: Arrivals, waiting: float, service_time: float) -> float:
     """Arrivals of the last 5 min without dumps and without what still waits, per second."""
+    counts = arrived(memory, service_time).values()
+    return max(0.0, min(_usual(memory, service_time), (sum(counts) - waiting) / SLOW_SECONDS))
+
+
+def _usual(memory: Arrivals, service_time: float) -> float:
+    """Arrivals of the last 5 min without dumps, per second."""
     counts = sorted(arrived(memory, service_time).values())
     # Sparse arrivals leave the fourth fullest bucket empty or absent; they are too few to matter.
     usual = counts[-1 - DUMP_BUCKETS] if len(counts) > DUMP_BUCKETS else 0.0
-    clipped = sum(min(count, max(0.0, usual)) for count in counts)
-    return max(0.0, min(clipped, sum(counts) - waiting)) / SLOW_SECONDS
+    return max(0.0, sum(min(count, max(0.0, usual)) for count in counts)) / SLOW_SECONDS
 
 
 def fast_rate(memory: Arrivals, service_time: float) -> float:
@@ -162,7 +167,8 @@ def surge_rate(memory: Arrivals, service_time: float) -> float:
 def rate(memory: Arrivals, waiting: float, service_time: float) -> Rate:
     """The arrival rate to size for."""
     slow, fast = slow_rate(memory, waiting, service_time), fast_rate(memory, service_time)
-    rising = fast > slow + CONTROL_LIMIT * _noise(slow)
+    # Chance is as large as all that arrives makes it, whether it waits or not.
+    rising = fast > slow + CONTROL_LIMIT * _noise(_usual(memory, service_time))
     return Rate(fast, "last 30 s, rising") if rising else Rate(slow, "last 5 min")
 
 

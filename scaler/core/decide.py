@@ -86,7 +86,7 @@ def _decide_by_load(
         # A percentage of nothing is nothing; the first pod is KEDA's own doing, whatever the HPA's rules say.
         desired, limit, detail = 1, "none" if wanted == 1 else limit, "KEDA starts the first pod"
 
-    kept = _restraint(worker, state, picture)
+    kept = _restraint(worker, state, picture, current)
     if desired < min(kept.replicas, current, worker.replicas.max):
         desired, limit = min(kept.replicas, current, worker.replicas.max), kept.limit
         detail = f"{wanted} needed, but {kept.why}"
@@ -201,6 +201,7 @@ def _load(
         surge_rate=arrivals.surge_rate(state.arrivals, picture.service_time),
         unseen=max(0.0, age - FRESH_SECONDS),
         starting=_starting(state, picture.lead_time, current, now),
+        others=picture.others,
     )
 
 
@@ -217,10 +218,12 @@ def _starting(
     return tuple(reversed(starting))
 
 
-def _restraint(worker: WorkerPolicy, state: WorkerState, picture: Picture) -> Restraint:
+def _restraint(worker: WorkerPolicy, state: WorkerState, picture: Picture, current: int) -> Restraint:
     seconds, waiting = picture.service_time, float(picture.backlog.waiting[1])
     lasting = arrivals.lasting_rate(state.arrivals, waiting, seconds)
-    return restraint(worker, picture.backlog, rate=lasting, service_time=seconds)
+    return restraint(
+        worker, picture.backlog, rate=lasting, service_time=seconds, own=current, others=picture.others
+    )
 
 
 def _winner(terms: tuple[Term, ...]) -> tuple[str, int]:

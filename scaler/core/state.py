@@ -15,6 +15,7 @@ from scaler.core.announcement import Announcement
 from scaler.core.arrivals import Arrivals
 from scaler.core.behavior import History
 from scaler.core.lead import Lead
+from scaler.core.others import Others
 from scaler.core.override import Override
 from scaler.core.progress import Progress
 from scaler.core.service import Service
@@ -55,6 +56,7 @@ class WorkerState:
     service: Service = field(default_factory=Service)
     lead: Lead = field(default_factory=Lead)
     progress: Progress = field(default_factory=Progress)
+    others: Others = field(default_factory=Others)
 
     def to_json(self) -> str:
         """Compact JSON with the version of the format."""
