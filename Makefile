@@ -13,7 +13,7 @@ NO_CLOCK := $(addprefix tests/,core feasibility manifests policy sim simulate)
 RENDERED := production:examx:celery-scaler uat:examx-uat:celery-scaler staging:examx-staging:celery-scaler \
 	development:examx-development:
 
-.PHONY: help demo test test-deep check bench bench-sizing seed-claims accuracy lint types render proto proto-check format lock services clean
+.PHONY: help demo test test-deep check bench bench-sizing bench-sizing-seeds seed-claims accuracy lint types render proto proto-check format lock services clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,10 +31,13 @@ test-deep: $(STAMPS)/venv ## The core's properties with 10,000 examples each
 check: lint types proto-check test ## All that CI runs
 
 bench: $(STAMPS)/venv ## Measure: calls per second, decisions per second (ratios within one run)
-	@for file in $(filter-out benchmarks/bench_sizing.py,$(wildcard benchmarks/bench_*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for file in $(filter-out benchmarks/bench_sizing.py benchmarks/bench_seeds.py,$(wildcard benchmarks/bench_*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 bench-sizing: $(STAMPS)/venv ## Play every trace with every controller (2 min), write docs/sizing.md
 	$(BIN)/python benchmarks/bench_sizing.py
+
+bench-sizing-seeds: $(STAMPS)/venv ## The same with other seeds, rates, service times, starts (15 min), write docs/sizing-robustness.md
+	$(BIN)/python benchmarks/bench_seeds.py
 
 seed-claims: $(STAMPS)/venv ## Certify every claim of the ExamX spike guide, write docs/seed-claims.md
 	$(BIN)/python -m loadtest.seed_claims

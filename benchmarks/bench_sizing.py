@@ -17,6 +17,7 @@ from scaler.policyfile.loading import load_directory_or_file
 from scaler.policyfile.traces import load_trace
 from scaler.sim.controllers import CONTROLLERS
 from scaler.sim.run import simulate
+from scaler.sim.trace import Trace
 
 ROOT = Path(__file__).resolve().parents[1]
 TRACES = ROOT / "loadtest" / "traces"
@@ -51,7 +52,10 @@ class Row:
 
 def run(job: tuple[Path, str]) -> Row:
     path, name = job
-    trace = load_trace(path)
+    return run_trace(load_trace(path), name)
+
+
+def run_trace(trace: Trace, name: str) -> Row:
     policy = load_directory_or_file(POLICY, "production", {})["examx"]
     worker_class = trace.spec.worker_class
     subject = WorkerClass("examx", worker_class, policy.spec.workers[worker_class])
