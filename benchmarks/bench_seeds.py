@@ -80,7 +80,7 @@ def varied(name: str, variation: str) -> Trace:
 
 def run(job: tuple[str, str, str]) -> tuple[str, Row]:
     name, variation, controller = job
-    return variation, replace(run_trace(varied(name, variation), controller), trace=name)
+    return variation, replace(run_trace(varied(name, variation), CONTROLLERS[controller]), trace=name)
 
 
 def page(rows: list[tuple[str, Row]], traces: list[str]) -> str:

@@ -159,7 +159,7 @@ def _enough(worker: WorkerPolicy, load: Load) -> Enough | None:
     objective, backlog = worker.objective, load.backlog
     late = load.wait >= objective.wait
     share = objective.patience * objective.wait
-    if backlog.busy is None or late:
+    if share == 0 or backlog.busy is None or late:
         return None
     horizon = load.lead_time + patience.REACTION_SECONDS
     queue = _queue(worker, load, load.rate.value)
@@ -175,7 +175,7 @@ def _enough(worker: WorkerPolicy, load: Load) -> Enough | None:
         return None
     # With fewer, chance decides and Erlang's formula is right.
     starts = share * worker.concurrency / load.service_time
-    pods = max(pods, math.ceil(patience.LEAST_STARTS / starts)) if starts else pods
+    pods = max(pods, math.ceil(patience.LEAST_STARTS / starts))
     stuck = backlog.stuck / worker.concurrency
     wait = patience.worst(queue, pods)[0]
     return Enough(
@@ -278,8 +278,9 @@ def _fill(worker: WorkerPolicy, load: Load) -> Term:
     if not load.queues:
         return Term("fill", None, "no queue has been read yet")
     fullest = max(load.queues, key=lambda queue: queue.ready)
-    # Where running tasks can't be seen, the rate is the queue's growth already.
-    pods = load.pods + load.others
+    # Pods that can't start for the time being don't help; where running tasks can't be seen, the rate is the
+    # queue's growth already.
+    pods = load.pods + load.others - sum(n for seconds, n in load.starting if seconds >= load.lead_time)
     done = 0.0 if load.backlog.busy is None else pods * worker.concurrency / load.service_time
     growth = load.fast_rate - done
     level = FULL_SHARE * limit

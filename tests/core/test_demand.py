@@ -180,3 +180,19 @@ def test_chance_adds_its_pod_also_where_the_load_fills_whole_pods(io_class: Buil
     found = term(few, "steady", given)
     assert found.replicas == 3.0
     assert "3 pods so that 0.99 start within 5 s" in found.formula
+
+
+def test_pods_that_can_not_start_are_not_counted_on(io_class: Build) -> None:
+    """Four were ordered long ago, the cluster has room for one."""
+    subject = io_class(limits={"maxLength": 5000})
+
+    def seen(pods: tuple[int, int] | None) -> Term:
+        state, now = WorkerState(desired=4, decided_at=T0, no_down_until=T0 + 900), T0
+        for second in range(40):
+            now += 1
+            reading = QueueReading("email", 100 + 200 * min(second, 12), 200, 0, consumers=1)
+            state, decision = decide(subject, state, Observation(now, (reading,), pods=pods), now)
+        return next(found for found in decision.terms if found.name == "fill")
+
+    assert "than 4 pods can do" in seen(None).formula
+    assert "than 1 pods can do" in seen((1, 3)).formula
