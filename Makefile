@@ -13,7 +13,10 @@ NO_CLOCK := $(addprefix tests/,core feasibility manifests policy sim simulate)
 RENDERED := production:examx:celery-scaler uat:examx-uat:celery-scaler staging:examx-staging:celery-scaler \
 	development:examx-development:
 
-.PHONY: help demo test test-deep check bench bench-takeover bench-sizing seed-claims accuracy lint types render proto proto-check format lock services clean
+# Each with a target of its own.
+LONG_BENCHES := sizing seeds takeover draining
+
+.PHONY: help demo test test-deep check bench bench-takeover bench-sizing bench-sizing-seeds bench-draining seed-claims accuracy lint types render proto proto-check format lock services clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,13 +34,16 @@ test-deep: $(STAMPS)/venv ## The core's properties with 10,000 examples each
 check: lint types proto-check test ## All that CI runs
 
 bench: $(STAMPS)/venv ## Measure: calls per second, decisions per second (ratios within one run)
-	@for file in $(filter-out benchmarks/bench_sizing.py benchmarks/bench_takeover.py,$(wildcard benchmarks/bench_*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for file in $(filter-out $(LONG_BENCHES:%=benchmarks/bench_%.py),$(wildcard benchmarks/bench_*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 bench-takeover: $(STAMPS)/venv ## Kill the leader of three services 20 times (6 min): how long until another one decides
 	$(BIN)/python benchmarks/bench_takeover.py
 
 bench-sizing: $(STAMPS)/venv ## Play every trace with every controller (2 min), write docs/sizing.md
 	$(BIN)/python benchmarks/bench_sizing.py
+
+bench-sizing-seeds: $(STAMPS)/venv ## The same with other seeds, rates, service times, starts (15 min), write docs/sizing-robustness.md
+	$(BIN)/python benchmarks/bench_seeds.py
 
 bench-draining: $(STAMPS)/venv ## Play a hundred random scale-ins with and without regard for tasks (2 min), write docs/draining.md
 	$(BIN)/python benchmarks/bench_draining.py --write

@@ -129,8 +129,12 @@ def arrived(memory: Arrivals, service_time: float) -> dict[float, float]:
 def slow_rate(memory: Arrivals, waiting: float, service_time: float) -> float:
     """Arrivals of the last 5 min without dumps and without what still waits, per second."""
     counts = arrived(memory, service_time)
-    clipped = sum(_without_dumps(counts).values())
-    return max(0.0, min(clipped, sum(counts.values()) - waiting)) / SLOW_SECONDS
+    return max(0.0, min(_usual(memory, service_time), (sum(counts.values()) - waiting) / SLOW_SECONDS))
+
+
+def _usual(memory: Arrivals, service_time: float) -> float:
+    """Arrivals of the last 5 min without dumps, per second."""
+    return max(0.0, sum(_without_dumps(arrived(memory, service_time)).values())) / SLOW_SECONDS
 
 
 def _without_dumps(counts: dict[float, float]) -> dict[float, float]:
@@ -171,7 +175,8 @@ def surge_rate(memory: Arrivals, service_time: float) -> float:
 def rate(memory: Arrivals, waiting: float, service_time: float) -> Rate:
     """The arrival rate to size for."""
     slow, fast = slow_rate(memory, waiting, service_time), fast_rate(memory, service_time)
-    if fast > slow + CONTROL_LIMIT * _noise(slow):
+    # Chance is as large as all that arrives makes it, whether it waits or not.
+    if fast > slow + CONTROL_LIMIT * _noise(_usual(memory, service_time)):
         return Rate(fast, "last 30 s, rising")
     return _fallen(memory, slow, service_time) or Rate(slow, "last 5 min")
 

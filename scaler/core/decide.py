@@ -96,7 +96,7 @@ def _decide_by_load(
         # A percentage of nothing is nothing; the first pod is KEDA's own doing, whatever the HPA's rules say.
         desired, limit, detail = 1, "none" if wanted == 1 else limit, "KEDA starts the first pod"
 
-    kept = _restraint(worker, state, picture)
+    kept = _restraint(worker, state, picture, current)
     if desired < min(kept.replicas, current, worker.replicas.max):
         desired, limit = min(kept.replicas, current, worker.replicas.max), kept.limit
         detail = f"{wanted} needed, but {kept.why}"
@@ -217,27 +217,37 @@ def _load(
         history=state.history,
         surge_rate=arrivals.surge_rate(state.arrivals, picture.service_time),
         unseen=max(0.0, age - FRESH_SECONDS),
-        starting=_starting(state, picture.lead_time, current, now),
+        starting=_starting(state, observation, picture.lead_time, current, now),
+        others=picture.others,
     )
 
 
 def _starting(
-    state: WorkerState, lead_time: float, current: int, now: float
+    state: WorkerState, observation: Observation, lead_time: float, current: int, now: float
 ) -> tuple[tuple[float, int], ...]:
-    """Pods that were ordered less than a lead time ago: (seconds until they work, pods)."""
+    """Pods that don't work yet: (seconds until they do, pods).
+
+    Those that were ordered less than a lead time ago; and where the cluster tells how many are ready, those
+    that should be and aren't (no node has room, an image is missing, a node was lost): a start away at best.
+    """
     groups = [(at + lead_time - now, count) for at, count in state.history.added if at > now - lead_time]
     left, starting = current, []
     for seconds, count in reversed(groups):
         # What was ordered and taken back meanwhile doesn't start.
         starting.append((seconds, min(count, left)))
         left -= min(count, left)
-    return tuple(reversed(starting))
+    starting.reverse()
+    if observation.pods is not None and (late := left - observation.pods[0]) > 0:
+        starting.append((lead_time, late))
+    return tuple(starting)
 
 
-def _restraint(worker: WorkerPolicy, state: WorkerState, picture: Picture) -> Restraint:
+def _restraint(worker: WorkerPolicy, state: WorkerState, picture: Picture, current: int) -> Restraint:
     seconds, waiting = picture.service_time, float(picture.backlog.waiting[1])
     lasting = arrivals.lasting_rate(state.arrivals, waiting, seconds)
-    return restraint(worker, picture.backlog, rate=lasting, service_time=seconds)
+    return restraint(
+        worker, picture.backlog, rate=lasting, service_time=seconds, own=current, others=picture.others
+    )
 
 
 def _landed(

@@ -10,6 +10,7 @@ from scaler.core.backlog import Backlog
 from scaler.core.behavior import History
 from scaler.core.decision import Term
 from scaler.core.observation import QueueReading, Utilization
+from scaler.core.others import share
 from scaler.core.policy import WorkerPolicy
 from scaler.core.policy.values import format_duration
 from scaler.core.resources import resources
@@ -59,6 +60,13 @@ class Load:
     surge_rate: float = 0.0
     #: Seconds for which nothing could be read, beyond those in which a reading counts as fresh.
     unseen: float = 0.0
+    #: Workers of others on the same queues.
+    others: int = 0
+
+    @property
+    def working(self) -> int:
+        """Pods that take tasks now, those of others included."""
+        return max(0, self.pods - sum(count for _, count in self.starting)) + self.others
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +80,37 @@ class Enough:
 def terms(worker: WorkerPolicy, load: Load, now: float) -> tuple[Term, ...]:
     """All terms, in the order in which they are shown; the largest decides."""
     load = _plausible(worker, load)
+    if load.wait >= worker.objective.wait:
+        # Whoever the others are, what they do isn't enough; connections that nobody serves don't help.
+        load = replace(load, others=0)
     needed = _enough(worker, load)
+    ours = load.working - load.others
     return (
-        _at_most(needed, _steady(worker, load)),
-        _at_most(needed, _drain(worker, load)),
+        _ours(load, _at_most(needed, _steady(worker, load))),
+        _ours(load, _at_most(needed, _drain(worker, load))),
         _surge(worker, load),
         _fill(worker, load),
-        resources(worker, load.utilization, pods=_working(load), waiting=load.backlog.waiting[1], now=now),
+        resources(worker, load.utilization, pods=ours, waiting=load.backlog.waiting[1], now=now),
         _floor(worker, load, now),
+    )
+
+
+def _ours(load: Load, term: Term) -> Term:
+    """This class's part of what all workers on its queues are to do."""
+    if not load.others or not term.replicas:
+        return term
+    part = share(term.replicas, own=load.pods, others=load.others)
+    return Term(
+        term.name,
+        part,
+        f"{term.formula}; {load.others} more that aren't ours listen on these queues: {part:.2f} for us",
     )
 
 
 def _plausible(worker: WorkerPolicy, load: Load) -> Load:
     """The load with rates that what waits can bear out: a queue must be left of what the slots can't take."""
     backlog = load.backlog
-    slots = max(_working(load) * worker.concurrency, backlog.running[0] if backlog.running else 0)
+    slots = max(load.working * worker.concurrency, backlog.running[0] if backlog.running else 0)
     waiting = backlog.waiting[1] + backlog.due_soon
     most = slots / load.service_time + waiting / GROWN_SECONDS
     return replace(
@@ -98,13 +122,14 @@ def _plausible(worker: WorkerPolicy, load: Load) -> Load:
     )
 
 
-def _working(load: Load) -> int:
-    return max(0, load.pods - sum(count for _, count in load.starting))
-
-
 def offered(load: Load) -> float:
     """Offered load in slots: arrivals per second × service time."""
     return load.rate.value * load.service_time
+
+
+def _most(worker: WorkerPolicy, load: Load) -> int:
+    """All pods that there can be."""
+    return worker.replicas.max + load.others
 
 
 def _held_back(load: Load) -> int:
@@ -121,7 +146,7 @@ def _queue(worker: WorkerPolicy, load: Load, rate: float) -> patience.Queue:
     return patience.Queue(
         waiting=float(backlog.waiting[1] - (backlog.ready if load.untouched else 0) + _held_back(load)),
         rate=rate + backlog.due_soon / (load.lead_time + patience.REACTION_SECONDS),
-        working=_working(load),
+        working=load.working,
         starting=load.starting,
         lead_time=load.lead_time,
         pace=worker.concurrency / load.service_time,
@@ -134,8 +159,7 @@ def _enough(worker: WorkerPolicy, load: Load) -> Enough | None:
     objective, backlog = worker.objective, load.backlog
     late = load.wait >= objective.wait
     share = objective.patience * objective.wait
-    starts = share * max(1, _working(load)) * worker.concurrency / load.service_time
-    if starts < patience.LEAST_STARTS or backlog.busy is None or late:
+    if share == 0 or backlog.busy is None or late:
         return None
     horizon = load.lead_time + patience.REACTION_SECONDS
     queue = _queue(worker, load, load.rate.value)
@@ -145,10 +169,13 @@ def _enough(worker: WorkerPolicy, load: Load) -> Enough | None:
         wait=share,
         length=math.inf if limit is None else objective.patience * limit,
         relief=objective.wait,
-        most=worker.replicas.max,
+        most=_most(worker, load),
     )
     if pods is None:
         return None
+    # With fewer, chance decides and Erlang's formula is right.
+    starts = share * worker.concurrency / load.service_time
+    pods = max(pods, math.ceil(patience.LEAST_STARTS / starts))
     stuck = backlog.stuck / worker.concurrency
     wait = patience.worst(queue, pods)[0]
     return Enough(
@@ -174,7 +201,7 @@ def _steady(worker: WorkerPolicy, load: Load) -> Term:
         service_time=load.service_time,
         wait=objective.wait,
         level=objective.service_level,
-        most=worker.replicas.max,
+        most=_most(worker, load),
         cv=worker.service_time_cv,
     )
     stuck = load.backlog.stuck / worker.concurrency
@@ -207,7 +234,7 @@ def _drain(worker: WorkerPolicy, load: Load) -> Term:
     low, high = DRAIN_BOUNDS
     within = min(max(worker.objective.wait - load.wait - load.lead_time, low), high)
     slots = offered(load)
-    missing = max(0.0, slots - load.pods * worker.concurrency)
+    missing = max(0.0, slots - (load.pods + load.others) * worker.concurrency)
     parts = (
         slots / worker.objective.utilization,
         missing * load.lead_time / within,
@@ -235,16 +262,18 @@ def _drain(worker: WorkerPolicy, load: Load) -> Term:
 
 def _surge(worker: WorkerPolicy, load: Load) -> Term:
     """All pods at once where six seconds of a flow are more than all of them can do, and it can't wait."""
-    most, objective = worker.replicas.max, worker.objective
+    most, pods, objective = _most(worker, load), load.pods + load.others, worker.objective
     able = most * worker.concurrency / load.service_time
     if load.surge_rate <= able:
         return Term("surge", None, f"no more arrives than {most} pods can do ({able:.4g}/s)")
-    wait = patience.worst(_queue(worker, load, load.surge_rate), load.pods)[0]
+    wait = patience.worst(_queue(worker, load, load.surge_rate), pods)[0]
     seen = f"{load.surge_rate:.4g} tasks/s in the last 6 s, {most} pods can do {able:.4g}"
     bound = objective.patience * objective.wait
     if wait <= bound:
-        return Term("surge", None, f"{seen}, but if it goes on {load.pods} pods keep waits below {bound:g} s")
-    return Term("surge", float(most), f"{seen}, so that every second counts: all that the limits allow")
+        return Term("surge", None, f"{seen}, but if it goes on {pods} pods keep waits below {bound:g} s")
+    return Term(
+        "surge", float(worker.replicas.max), f"{seen}, so that every second counts: all that the limits allow"
+    )
 
 
 def _fill(worker: WorkerPolicy, load: Load) -> Term:
@@ -254,13 +283,15 @@ def _fill(worker: WorkerPolicy, load: Load) -> Term:
     if not load.queues:
         return Term("fill", None, "no queue has been read yet")
     fullest = max(load.queues, key=lambda queue: queue.ready)
-    # Where running tasks can't be seen, the rate is the queue's growth already.
-    done = 0.0 if load.backlog.busy is None else load.pods * worker.concurrency / load.service_time
+    # Pods that can't start for the time being don't help; where running tasks can't be seen, the rate is the
+    # queue's growth already.
+    pods = load.pods + load.others - sum(n for seconds, n in load.starting if seconds >= load.lead_time)
+    done = 0.0 if load.backlog.busy is None else pods * worker.concurrency / load.service_time
     growth = load.fast_rate - done
     level = FULL_SHARE * limit
     place = f"{fullest.name} holds {fullest.ready} of {limit}"
     if growth <= 0:
-        return Term("fill", None, f"{place}; no more arrives than {load.pods} pods can do")
+        return Term("fill", None, f"{place}; no more arrives than {pods} pods can do")
     left = max(0.0, level - fullest.ready) / growth
     horizon = load.lead_time + FILL_MARGIN_SECONDS
     outlook = f"{place}, grows by {growth:.4g}/s: {FULL_SHARE:.0%} full in {format_duration(round(left, 1))}"

@@ -9,7 +9,7 @@ every moment in the memory is moved by the difference. Sums that each process co
 import math
 from dataclasses import replace
 
-from scaler.core import arrivals, progress, service
+from scaler.core import arrivals, others, progress, service
 from scaler.core.arrivals import Arrivals
 from scaler.core.behavior import History
 from scaler.core.drain import Starts
@@ -59,6 +59,10 @@ def _moved_by(state: WorkerState, seconds: float) -> WorkerState:
             state.drain,
             announced_at=_moved(state.drain.announced_at, by),
             waiting_since=_moved(state.drain.waiting_since, by),
+        ),
+        others=replace(
+            state.others,
+            seen=tuple((at + _whole(by, others.STEP_SECONDS), count) for at, count in state.others.seen),
         ),
         # Heartbeats are summed by each process from its own start.
         starts=Starts(),

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scaler.core import arrivals, lead, progress, service
+from scaler.core import arrivals, lead, others, progress, service
 from scaler.core.backlog import Backlog, Sight, read_backlog
 from scaler.core.fleet import Fleet, fleet_of
 from scaler.core.observation import Interval, Observation, Span
@@ -19,6 +19,8 @@ FLOW_SECONDS = 30.0
 FLOW_FACTOR = 3.0
 #: A worker may take this long after an outage to connect anew (Celery tries after 2, 4, 6 … s) and to tell.
 UNHEARD_SECONDS = 60.0
+#: A pod may be called ready this much earlier than the measured lead time, or later.
+READY_SECONDS = 30.0
 #: What falls due within two slow ticks after the lead time is seen in time.
 DUE_MARGIN_SECONDS = 10.0
 
@@ -36,10 +38,12 @@ class Picture:
     lead_source: str
     #: Age of the oldest ready and due task; None where it isn't known.
     wait: Span | None
-    #: Workers that listen; None where nothing tells.
+    #: The class's workers that listen; None where nothing tells.
     listening: int | None
     #: Idle slots don't take what is ready.
     untouched: bool
+    #: Workers of others on the class's queues.
+    others: int = 0
 
     @property
     def typical_wait(self) -> float:
@@ -94,6 +98,15 @@ def look(
     wait_for, lead_source = _lead_time(worker, state)
     listening = _listening(observation, fleet)
     backlog = read_backlog(worker, observation, fleet, _sight(worker, state, observation, fleet, now))
+    if observation.sampled_at is not None:
+        beside = others.observe(
+            state.others,
+            at=observation.sampled_at,
+            listening=observation.consumers,
+            own=_own(worker, state, observation, fleet, now),
+        )
+        state = replace(state, others=beside)
+    ours = None if listening is None else max(0, listening - state.others.count)
     if fresh:
         state = replace(
             state,
@@ -113,7 +126,7 @@ def look(
                 service_time=seconds,
                 exact=backlog.exact,
             ),
-            lead=lead.observe(state.lead, desired=state.desired or 0, seen=listening, now=now),
+            lead=lead.observe(state.lead, desired=state.desired or 0, seen=ours, now=now),
         )
     picture = Picture(
         backlog=backlog,
@@ -123,10 +136,26 @@ def look(
         lead_time=wait_for,
         lead_source=lead_source,
         wait=_wait(observation),
-        listening=listening,
+        listening=ours,
         untouched=len(fleet.alive) == listening and progress.untouched(state.progress, worker, fleet),
+        others=state.others.count,
     )
     return state, picture
+
+
+def _own(
+    worker: WorkerPolicy, state: WorkerState, observation: Observation, fleet: Fleet, now: float
+) -> Interval | None:
+    """The class's own workers that listen, (least, most); None where nothing but our own orders tells."""
+    heard, pods, desired = len(fleet.alive) + len(fleet.silent), observation.pods, state.desired or 0
+    most = max(heard, desired, 0 if pods is None else sum(pods))
+    if heard:
+        return len(fleet.alive), most
+    if pods is None:
+        return None
+    # Without a probe a pod is ready before its worker listens.
+    young = now - _lead_time(worker, state)[0] - READY_SECONDS
+    return max(0, pods[0] - sum(count for at, count in state.history.added if at > young)), most
 
 
 def _sight(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from scaler.core.backlog import Backlog
 from scaler.core.decision import Bound
+from scaler.core.others import share
 from scaler.core.policy import WorkerPolicy
 
 #: Floats that are this little above a whole number of pods are that number.
@@ -26,7 +27,9 @@ class Restraint:
     why: str
 
 
-def restraint(worker: WorkerPolicy, backlog: Backlog, *, rate: float, service_time: float) -> Restraint:
+def restraint(
+    worker: WorkerPolicy, backlog: Backlog, *, rate: float, service_time: float, own: int = 1, others: int = 0
+) -> Restraint:
     """What a step down may not go below.
 
     Args:
@@ -34,13 +37,17 @@ def restraint(worker: WorkerPolicy, backlog: Backlog, *, rate: float, service_ti
         backlog: what waits and runs.
         rate: lasting arrivals per second, so that neither a burst that is over nor a single one holds a pod.
         service_time: seconds.
+        own: replicas as they are.
+        others: workers of others on the same queues; they do their share (`others.share`).
     """
     known = sum(part[0] for part in (backlog.running, backlog.prefetched) if part is not None)
-    in_use = math.ceil(max(known, backlog.filled) / worker.concurrency)
+    filled = math.ceil(max(known, backlog.filled) / worker.concurrency)
+    in_use = math.ceil(share(filled, own=own, others=others) - SLACK)
     busy = (rate * service_time + backlog.stuck) / worker.concurrency
-    needed = math.ceil(busy - SLACK)
+    needed = math.ceil(share(busy, own=own, others=others) - SLACK)
     if needed > in_use:
-        words = f"{rate:.4g} tasks/s keep {busy:.2f} pods busy: not taken away while so much arrives"
+        beside = f", {others} of others among them" if others else ""
+        words = f"{rate:.4g} tasks/s keep {busy:.2f} pods busy{beside}: not taken away while so much arrives"
         return Restraint(needed, "load", words)
     words = f"what workers hold for certain fills {in_use} pods: none is taken from it"
     return Restraint(in_use, "running", words)

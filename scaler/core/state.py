@@ -17,6 +17,7 @@ from scaler.core.behavior import History
 from scaler.core.drain import Memory as DrainMemory
 from scaler.core.drain import Starts
 from scaler.core.lead import Lead
+from scaler.core.others import Others
 from scaler.core.override import Override
 from scaler.core.progress import Progress
 from scaler.core.service import Service
@@ -62,6 +63,7 @@ class WorkerState:
     starts: Starts = field(default_factory=Starts)
     #: Whether `desired` is a number that nobody followed: the class was in shadow mode.
     shadow: bool = False
+    others: Others = field(default_factory=Others)
 
     def to_json(self) -> str:
         """Compact JSON with the version of the format."""

@@ -9,7 +9,7 @@ from scaler.core.backlog import Backlog
 from scaler.core.decide import WorkerClass, decide
 from scaler.core.decision import Decision, Term
 from scaler.core.demand import Load, terms
-from scaler.core.observation import Observation, QueueReading
+from scaler.core.observation import Observation, QueueReading, WorkerReport
 from scaler.core.state import WorkerState
 
 Build = Callable[..., WorkerClass]
@@ -191,3 +191,51 @@ def test_chance_adds_its_pod_also_where_the_load_fills_whole_pods(io_class: Buil
     found = term(few, "steady", given)
     assert found.replicas == 3.0
     assert "3 pods so that 0.99 start within 5 s" in found.formula
+
+
+def test_pods_that_can_not_start_are_not_counted_on(io_class: Build) -> None:
+    """Four were ordered long ago, the cluster has room for one."""
+    subject = io_class(limits={"maxLength": 5000})
+
+    def seen(pods: tuple[int, int] | None) -> Term:
+        state, now = WorkerState(desired=4, decided_at=T0, no_down_until=T0 + 900), T0
+        for second in range(40):
+            now += 1
+            reading = QueueReading("email", 100 + 200 * min(second, 12), 200, 0, consumers=1)
+            state, decision = decide(subject, state, Observation(now, (reading,), pods=pods), now)
+        return next(found for found in decision.terms if found.name == "fill")
+
+    assert "than 4 pods can do" in seen(None).formula
+    assert "than 1 pods can do" in seen((1, 3)).formula
+
+
+def test_workers_of_others_do_their_part(io_class: Build) -> None:
+    """500 busy slots ÷ 0.85 are 2.94 pods; one of others runs, so that we need 1.94, not 2.94."""
+    rising = Rate(500 / 1.5, "last 30 s, rising")
+    impatient = io_class(objective={"wait": "30s", "utilization": 0.85, "patience": 0})
+    given = load(rate=rising, pods=1, backlog=waiting(3000, 200))
+    alone = term(impatient, "steady", given)
+    beside = term(impatient, "steady", replace(given, others=1, backlog=waiting(3000, 400)))
+    assert (alone.replicas or 0) > 2.9
+    assert 1.9 < (beside.replicas or 0) <= 2.0
+    assert "1 more that aren't ours listen on these queues" in beside.formula
+
+
+def test_others_do_not_count_once_the_objective_is_missed(io_class: Build) -> None:
+    """A connection that nobody serves may look like a worker; it doesn't shorten a queue."""
+    late = load(rate=Rate(500 / 1.5, "last 5 min"), pods=1, backlog=waiting(9000, 200), wait=31.0, others=2)
+    assert "aren't ours" not in term(io_class(), "steady", late).formula
+
+
+def test_heartbeats_tell_ours_from_others(io_class: Build) -> None:
+    """Two listen, one of them is heard: the other counts after 3 min, and goes with its consumer."""
+    subject, state, now = io_class(), WorkerState(desired=1, decided_at=T0), T0
+    counts = []
+    for consumers in [2] * 200 + [1]:
+        now += 1
+        heard = WorkerReport("celery@io-1", now, 2.0, T0, active=50, processed=9, counted_at=now)
+        reading = QueueReading("email", 0, 100, 0, consumers=consumers)
+        state, _ = decide(subject, state, Observation(now, (reading,), workers=(heard,)), now)
+        counts.append(state.others.count)
+    assert (counts[170], counts[198], counts[200]) == (0, 1, 0)
+    assert WorkerState.from_json(state.to_json()) == state

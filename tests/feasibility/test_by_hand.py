@@ -201,3 +201,14 @@ def test_the_verdict_comes_first(build: Build) -> None:
     assert found.safe
     assert next(lines(certify(build(), dump(50)))).startswith("SAFE: dump: ")
     assert next(lines(certify(build(), dump(500)))).startswith("UNSAFE: dump: ")
+
+
+def test_a_deadband_that_no_step_can_leave_keeps_the_pods_where_they_are(build: Build) -> None:
+    """20 pods do 200/s, 250/s need 25: one pod a minute is within 10 % of 20, and the HPA ignores it."""
+    spike = Spike("level", (Flow(0.0, 1200.0, 250.0),), 1200.0, before=0.0, pods=20, deviations=0.0)
+    wide = {"replicas": {"min": 1, "max": 40}, "limits": {"maxLength": 100_000}, "objective": {"wait": "90s"}}
+
+    assert outcome(build(**wide), spike).moves[-1].replicas > 25
+    assert outcome(build(**wide, hpaTolerance=0.1), spike).moves[-1].replicas == 20
+    paced = {"scaleUp": {"policies": [{"type": "Pods", "value": 3, "periodSeconds": 60}]}}
+    assert outcome(build(**wide, hpaTolerance=0.1, behavior=paced), spike).moves[-1].replicas > 25

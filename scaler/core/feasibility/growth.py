@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from scaler.core import behavior
 from scaler.core.policy import WorkerPolicy
+from scaler.core.tolerance import land
 
 #: How old a reading is at worst (seconds): RabbitMQ renews its counters every 5 s.
 SEEN_SECONDS = 5.0
@@ -63,6 +64,9 @@ class Growth:
                 self._history, rules, current=before, recommendation=wanted, bounds=(low, high), now=now
             )
             desired = step.desired
+        if worker.hpa_tolerance and low <= before <= high:
+            allowed = min(high, behavior.scale_limit(self._history, rules.scale_up, "up", before, now))
+            desired = land(worker.hpa_tolerance, current=before, desired=desired, allowed=allowed).replicas
         self._history = behavior.recommend(self._history, rules, wanted, now)
         self._history = behavior.record(self._history, rules, before, desired, now)
         self._move(before, desired, now)
@@ -71,7 +75,9 @@ class Growth:
         after = behavior.next_step_at(
             self._history, rules, current=desired, recommendation=wanted, bounds=(low, high), now=now
         )
-        return after if after is None or after > now else now + TICK_SECONDS
+        # What the deadband holds is asked for again at every sync.
+        again = HPA_SYNC_SECONDS if worker.hpa_tolerance else TICK_SECONDS
+        return after if after is None or after > now else now + again
 
     def arrive(self, now: float) -> None:
         """The pods whose start is over begin to work."""
