@@ -180,9 +180,7 @@ def test_cluster_access_is_to_read_and_to_tell(tmp_path: Path) -> None:
     built = {each["kind"]: each for each in kustomization.build(combined(tmp_path, "cluster-access"))}
     rules = [(rule["resources"], set(rule["verbs"])) for rule in built["Role"]["rules"]]
 
-    assert [rule for rule in rules if not rule[1] <= {"list", "watch"}] == [
-        (["events"], {"create", "patch"})
-    ]
+    assert [rule for rule in rules if not rule[1] <= {"list", "watch"}] == [(["events"], {"create", "patch"})]
     assert built["RoleBinding"]["subjects"] == [
         {"kind": "ServiceAccount", "name": "celery-scaler", "namespace": "somewhere"}
     ]
