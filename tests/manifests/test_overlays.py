@@ -55,7 +55,15 @@ def ordered(value: Any) -> Any:
     return value
 
 
-COMPONENTS = ["announcements", "cluster-access", "drain", "fast-path", "monitoring", "tls", "tls-cert-manager"]
+COMPONENTS = [
+    "announcements",
+    "cluster-access",
+    "drain",
+    "fast-path",
+    "monitoring",
+    "tls",
+    "tls-cert-manager",
+]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -196,7 +204,9 @@ def test_to_mark_pods_they_may_be_patched_and_nothing_else(tmp_path: Path, pick:
 
     assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}]
     for overlay in OVERLAYS:
-        assert pick(overlay, "Role", "celery-scaler-drain")["rules"] == role["rules"], "drain is on by default"
+        assert pick(overlay, "Role", "celery-scaler-drain")["rules"] == role["rules"], (
+            "drain is on by default"
+        )
 
 
 def test_the_fast_path_may_set_replicas_and_nothing_else(tmp_path: Path) -> None:
