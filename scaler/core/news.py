@@ -90,7 +90,9 @@ def _waiting(before: Decision, after: Decision) -> Iterator[News]:
     """A step down that waits for tasks which it would kill: once when that begins, and once when it ends."""
     name, since = after.worker_class, before.waiting_since
     if since is None and after.waiting_since is not None:
-        yield News("ScaleInWaits", f"{name}: {after.limit_detail or _WAITS_FOR}", warning=True)
+        # While a part of the step is announced, or another limit binds, the detail speaks of that.
+        told = after.limit == "draining" and after.stepping_down_to is None
+        yield News("ScaleInWaits", f"{name}: {after.limit_detail if told else _WAITS_FOR}", warning=True)
     elif since is not None and after.waiting_since is None:
         minutes = max(0.0, after.decided_at - since) / 60
         what = (

@@ -44,9 +44,10 @@ TEMPLATE_MANAGER = "kube-controller-manager"
 
 @dataclass(slots=True)
 class Step:
-    """A step down that is announced."""
+    """A step down that is announced: when, and from how many replicas."""
 
     began: float
+    desired: int
     #: What was sent, by pod; and pods that were marked a second time.
     sent: dict[str, int] = field(default_factory=dict)
     raised: set[str] = field(default_factory=set)
@@ -226,11 +227,14 @@ def _classes(snapshot: Snapshot) -> Iterator[tuple[Key, ScaleTarget]]:
 
 
 def _step(step: Step | None, decision: Decision, now: float) -> Step | None:
-    """The step that is announced: the same one for as long as the announcement stands."""
+    """The step that is announced: the same one for as long as the announcement stands.
+
+    Where it leads may change meanwhile; once it is made, desired has changed.
+    """
     if decision.stepping_down_to is None or not decision.costs:
         return None
-    if step is None or not 0 <= now - step.began < STEP_SECONDS:
-        return Step(now)
+    if step is None or step.desired != decision.desired or not 0 <= now - step.began < STEP_SECONDS:
+        return Step(now, decision.desired)
     return step
 
 

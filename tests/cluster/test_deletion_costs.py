@@ -5,10 +5,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from scaler.cli.writing import writing_loops
 from scaler.cluster.deletion_costs import MOST_AT_ONCE, DeletionCosts
 from scaler.cluster.errors import ThrottledError
 from scaler.cluster.objects import DELETION_COST
@@ -19,8 +21,12 @@ from scaler.runtime import draining
 from scaler.runtime.board import Board, Snapshot
 from scaler.runtime.draining import Draining
 from scaler.runtime.metrics import Metrics
+from scaler.runtime.store import MemoryStore
 from scaler.testing import wait_until
 from scaler.testing.kubernetes_objects import HASH
+
+if TYPE_CHECKING:
+    from scaler.runtime.engine import Engine
 
 KEY = ("examx", "io")
 PODS = ("v1", "pods")
@@ -56,13 +62,31 @@ class Marking:
         )
         self.step: tuple[int | None, tuple[tuple[str, int], ...]] = (None, ())
         self.own = True
+        self.desired = 12
         self.published = 0
 
     def publish(self) -> None:
         now, (to, wanted) = time.time(), self.step
         rest: dict[str, Any] = {"stepping_down_to": to, "costs": wanted}
         decision = Decision(
-            *(*KEY, now, 12, 12, 10, True, "", "fresh", (), (), "steady", "none", "", None, now), **rest
+            *(
+                *KEY,
+                now,
+                self.desired,
+                self.desired,
+                10,
+                True,
+                "",
+                "fresh",
+                (),
+                (),
+                "steady",
+                "none",
+                "",
+                None,
+                now,
+            ),
+            **rest,
         )
         self.published += 1
         self.board.publish(
@@ -199,6 +223,20 @@ async def test_the_next_step_down_marks_what_has_changed(make_marking: Any) -> N
         await marking.for_a_while()
     assert marking.patches == 12
     assert marking.scale_in(10) == {name(0), name(9)}
+
+
+async def test_steps_that_follow_each_other_are_told_apart(make_marking: Any) -> None:
+    marking = await make_marking()
+    async with marking.running():
+        marking.announce(to=11)
+        await wait_until(lambda: marking.count("written") == 10, description="marked")
+        await marking.cluster.until(lambda seen: seen.named[0].cost == 100, "the reader has seen it")
+        marking.announce(to=10, p0=0)
+        await marking.for_a_while(0.3)
+        assert marking.patches == 10, "where it leads has changed, it is the same step"
+        marking.desired = 11
+        await wait_until(lambda: marking.count("written") == 11, description="the first one was made")
+    assert marking.marks()[name(0)] == "0"
 
 
 async def test_costs_that_fall_meanwhile_are_left_and_idle_pods_that_work_are_marked(
@@ -430,3 +468,31 @@ async def test_switched_off_it_leaves_no_trace(make_marking: Any, make_policy: A
         marking.policy = make_policy(drain={"enabled": False})
         await wait_until(lambda: marking.foreign() is None, description="nobody cares any more")
         assert marking.cluster.seen().remarks == ()
+
+
+async def test_serve_runs_it_beside_events_and_the_fast_path(make_marking: Any) -> None:
+    marking = await make_marking()
+    marking.annotate(3, 42, "karpenter")
+    await marking.cluster.until(lambda seen: seen.foreign_costs, "it was seen")
+    loops = writing_loops(
+        cast("Engine", SimpleNamespace(states={})),
+        marking.board,
+        marking.metrics,
+        time.time,
+        access=marking.cluster.access,
+        cluster=marking.cluster.reader,
+        store=MemoryStore(),
+        events=True,
+    )
+    events = marking.cluster.api.store.objects.setdefault(("v1", "events"), {})
+    try:
+        assert {task.get_name() for task in loops} == {"events", "fast path", "draining"}
+        async with marking.running():
+            await wait_until(lambda: events, description="an event tells of the other writer")
+    finally:
+        for task in loops:
+            task.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+    (event,) = [one for one in events.values() if one["reason"] == "DeletionCostsForeign"]
+    assert event["involvedObject"]["name"] == "io-so"
+    assert "karpenter sets the annotation on pods of Deployment celery/io" in event["message"]

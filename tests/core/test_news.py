@@ -61,6 +61,15 @@ def test_max_and_a_scale_in_that_waits_are_told_at_their_edge() -> None:
 def test_a_step_down_that_waits_for_tasks_is_told_when_it_begins_and_when_it_ends() -> None:
     detail = "3 needed, but the pods that would go run tasks of 20 min, longer than their 30 s of grace"
     waits = replace(CALM, limit="draining", limit_detail=detail, waiting_since=1000.0)
+    announced: dict[str, Any] = {
+        "limit": "draining",
+        "limit_detail": "1 are announced",
+        "stepping_down_to": 1,
+    }
+    assert [news[1] for news in told(**announced, waiting_since=1000.0)] == [
+        "io: a step down waits for tasks that the grace period would kill"
+    ], "a part of it"
+    assert told(**announced) == [], "an announced step is told when it is made"
     later = replace(waits, decided_at=1600.0, limit_detail="2 needed, but …")
     assert [(news.reason, news.text, news.warning) for news in changes(CALM, waits)] == [
         ("ScaleInWaits", f"io: {detail}", True)
