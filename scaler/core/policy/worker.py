@@ -142,7 +142,7 @@ class Drain(Model):
     enabled: bool = True
     """Whether pods are marked by the work that they still have, so that idle ones go first."""
     max_wait: PositiveDuration | None = None
-    """How long a step down may wait for tasks that the grace period would kill; left out: without end."""
+    """How long a step down waits for tasks that would be killed; left out: as long as they take."""
 
 
 class WorkerPolicy(Model):
