@@ -72,8 +72,8 @@ class Marked:
     step: Step | None = None
     #: The last costs that were written, by pod, where the API server doesn't say who wrote them.
     ours: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    #: Another writer, as it was told; "": there is none.
-    foreign: str = ""
+    #: Another writer, as it is shown; "": there is none. None: not shown yet.
+    foreign: str | None = None
     writing: asyncio.Task[None] | None = None
 
 
@@ -136,17 +136,19 @@ class Draining:
 
     def _look(self, snapshot: Snapshot, key: Key, target: ScaleTarget) -> None:
         marked = self._marked.setdefault(key, Marked(target))
-        marked.target = target
+        if marked.target != target:
+            marked.target, marked.foreign = target, None
         decision, workload = snapshot.decisions.get(key), snapshot.workloads.get(key)
         if not snapshot.own or decision is None or workload is None:
             marked.step = None
             self._show(key, marked, "")
             return
-        self._show(key, marked, _other_writer(workload, marked.ours))
         now = self._clock()
         marked.step = _step(marked.step, decision, now)
-        # While pods aren't read, nobody knows whose annotations they have.
-        if marked.step is None or marked.foreign or marked.writing or workload.named is None:
+        if workload.named is None:  # then nobody knows whose annotations they have
+            return
+        self._show(key, marked, _other_writer(workload, marked.ours))
+        if marked.step is None or marked.foreign or marked.writing:
             return
         if workload.reference is None or now < self._closed_until(workload.reference.namespace):
             return
@@ -198,6 +200,8 @@ class Draining:
 
     def _show(self, key: Key, marked: Marked, foreign: str) -> None:
         """Another writer, for those who look: a hindrance, a metric, and an event when it appears."""
+        if foreign == marked.foreign:
+            return
         self._metrics.deletion_costs_foreign.labels(*key).set(bool(foreign))
         self._cluster.remark(marked.target, TOPIC, Remark(foreign) if foreign else None)
         if foreign and not marked.foreign:
@@ -264,8 +268,8 @@ def _remember(ours: dict[str, tuple[int, ...]], costs: Mapping[str, int]) -> Non
 
 def _other_writer(workload: Workload, ours: dict[str, tuple[int, ...]]) -> str:
     """Who else sets the costs of these pods, with the remedy; empty where nobody does."""
-    if workload.named is not None and ours:
-        there = {pod.name for pod in workload.named}
+    if ours:
+        there = {pod.name for pod in workload.named or ()}
         for pod in ours.keys() - there:
             del ours[pod]
     foreign = [one for one in workload.foreign_costs if one.by or one.cost not in ours.get(one.pod, ())]
