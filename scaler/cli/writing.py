@@ -1,4 +1,4 @@
-"""The loops of `serve` that write to the cluster: events, and replicas that are raised at once."""
+"""The loops of `serve` that write to the cluster: events, replicas that are raised at once, marked pods."""
 
 import asyncio
 import os
@@ -7,12 +7,14 @@ from collections.abc import Callable
 
 from scaler.cluster.access import Access
 from scaler.cluster.base import ClusterReader
+from scaler.cluster.deletion_costs import DeletionCosts
 from scaler.cluster.events import EventWriter
 from scaler.cluster.scale import Scales
 from scaler.core.announcement import Announcement
 from scaler.core.news import News
 from scaler.runtime.board import Board, Key
 from scaler.runtime.clock import Clock
+from scaler.runtime.draining import Draining
 from scaler.runtime.engine import Engine
 from scaler.runtime.events import Events
 from scaler.runtime.fast_path import FOLLOWING_SECONDS, FastPath
@@ -51,6 +53,8 @@ def writing_loops(
     settle = FOLLOWING_SECONDS if store.shared else 0.0
     fast = FastPath(board, Scales(access.connection), cluster, metrics, clock, settle=settle, tell=tell)
     loops.append(asyncio.create_task(fast.run(), name="fast path"))
+    draining = Draining(board, DeletionCosts(access.connection), cluster, metrics, clock, tell=tell)
+    loops.append(asyncio.create_task(draining.run(), name="draining"))
     return loops
 
 

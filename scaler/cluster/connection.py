@@ -65,6 +65,7 @@ class Connection:
         body: Document | None = None,
         *,
         place: tuple[str, str],
+        query: Mapping[str, str] | None = None,
         silence: float = SEND_SECONDS,
     ) -> Document:
         """Read or change one object; the answer is the object as it stands then.
@@ -74,6 +75,7 @@ class Connection:
             path: of the object, or of its list for "create"; with the leading slash.
             body: the object or the patch.
             place: (plural, "namespace NAME") for messages.
+            query: parameters, such as `fieldManager`.
             silence: seconds without a byte after which the request is given up; it may have been done.
 
         Raises:
@@ -82,7 +84,7 @@ class Connection:
             ClusterError: it didn't work otherwise.
         """
         async with self._answer(
-            verb, path, {}, place=place, silence=silence, body=body, right=verb
+            verb, path, query or {}, place=place, silence=silence, body=body, right=verb
         ) as response:
             text = await response.text(errors="replace")
         try:

@@ -36,6 +36,10 @@ class ConflictError(ClusterError):
     """Somebody else was first (409): the object was changed, or is there already."""
 
 
+class ThrottledError(ClusterError):
+    """The API server has too much to do (429)."""
+
+
 #: Kinds that come with something that may not be installed, and with what.
 _COMES_WITH = {"scaledobjects": "KEDA", "metrics": "metrics-server"}
 
@@ -73,7 +77,7 @@ def error_of(
             comes_with = _COMES_WITH.get(what, "what serves them")
             error = RefusedError(f"the cluster has no {what}; install {comes_with}")
         case HTTPStatus.TOO_MANY_REQUESTS:
-            error = ClusterError("the API server is overloaded (429)", retry_after=after)
+            error = ThrottledError("the API server is overloaded (429)", retry_after=after)
         case _:
             text = f"the API server answers {status} for {what}; look at its state"
             error = ClusterError(text, retry_after=after)

@@ -4,6 +4,8 @@ A `…_of` takes the object as decoded JSON. Fields that the server leaves out a
 so (counts of a status), and None where it doesn't.
 """
 
+import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +22,13 @@ _PAUSED = "autoscaling.keda.sh/paused"
 #: Go's strconv.ParseBool: these are false, and KEDA takes what is no bool at all for true.
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 RESOURCES = ("cpu", "memory")
+#: What the ReplicaSet controller compares when it takes pods away: the least goes first, none counts as 0.
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+#: The API's own default.
+GRACE_SECONDS = 30.0
+#: As the fields of an annotation are written, and what this service is called in them.
+_COST_FIELD = f"f:{DELETION_COST}"
+FIELD_MANAGER = "celery-scaler"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,12 @@ class Pod:
     #: Requests of all containers together, cores and bytes; None: a container has none.
     cpu: float | None
     memory: float | None
+    #: Seconds between SIGTERM and SIGKILL.
+    grace: float = GRACE_SECONDS
+    #: The deletion cost; None: there is none, or one that Kubernetes couldn't read.
+    cost: int | None = None
+    #: Who wrote that annotation, ours last of several; "": the fields don't tell. None: it isn't there.
+    cost_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +111,9 @@ def pod_of(document: Document) -> Pod | None:
     if owner is None or phase in {"Succeeded", "Failed"}:
         return None
     ready = next((c for c in status.get("conditions", ()) if c.get("type") == "Ready"), None)
-    cpu, memory = (_requests(document.get("spec", {}), resource) for resource in RESOURCES)
+    spec = document.get("spec", {})
+    cpu, memory = (_requests(spec, resource) for resource in RESOURCES)
+    cost = (metadata.get("annotations") or {}).get(DELETION_COST)
     return Pod(
         name=metadata["name"],
         owner=owner,
@@ -108,7 +125,31 @@ def pod_of(document: Document) -> Pod | None:
         turned=None if ready is None else moment(ready.get("lastTransitionTime")),
         cpu=cpu,
         memory=memory,
+        grace=spec.get("terminationGracePeriodSeconds", GRACE_SECONDS),
+        cost=_cost(cost),
+        cost_by=None if cost is None else _cost_writer(metadata),
     )
+
+
+def _cost(text: str | None) -> int | None:
+    """As GetDeletionCostFromPodAnnotations reads it: 32 bits, no plus sign, no leading zeros."""
+    if text is None or not re.fullmatch(r"-[0-9]{1,10}|0|[1-9][0-9]{0,9}", text):
+        return None
+    value = int(text)
+    return value if -(2**31) <= value < 2**31 else None
+
+
+def _cost_writer(metadata: Document) -> str:
+    """The field manager that owns the annotation; interned, since thousands of pods have the same."""
+    ours = ""
+    for entry in metadata.get("managedFields") or ():
+        fields = (entry.get("fieldsV1") or {}).get("f:metadata") or {}
+        if _COST_FIELD in (fields.get("f:annotations") or {}):
+            manager = sys.intern(str(entry.get("manager") or "unnamed"))
+            if manager != FIELD_MANAGER:
+                return manager
+            ours = manager
+    return ours
 
 
 def _owner(metadata: Document) -> Owner | None:

@@ -11,11 +11,11 @@ The HPA leaves out CPU of starting pods only; here their memory is left out as w
 this feeds can't remove pods, so on the way down the HPA's other assumption (100 %) isn't needed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from scaler.cluster.objects import RESOURCES, Pod, Usage
-from scaler.core.observation import Utilization
-from scaler.core.workload import Pods
+from scaler.cluster.objects import FIELD_MANAGER, RESOURCES, Pod, Usage
+from scaler.core.observation import PodSeen, Utilization
+from scaler.core.workload import ForeignCost, Pods
 
 #: --horizontal-pod-autoscaler-cpu-initialization-period
 INITIALIZATION_SECONDS = 300.0
@@ -30,7 +30,7 @@ def count(pods: Iterable[Pod]) -> Pods:
     for pod in pods:
         if pod.leaving:
             leaving += 1
-        elif pod.phase == "Running" and pod.ready:
+        elif _is_ready(pod):
             ready += 1
         elif _was_ready(pod):
             unready += 1
@@ -39,6 +39,21 @@ def count(pods: Iterable[Pod]) -> Pods:
             if pod.created is not None:
                 since.append(pod.created)
     return Pods(ready, starting, unready, leaving, min(since, default=None))
+
+
+def named(pods: Iterable[Pod]) -> tuple[PodSeen, ...]:
+    """The pods one by one, by name; those that leave aren't among them."""
+    stay = sorted((pod for pod in pods if not pod.leaving), key=lambda pod: pod.name)
+    return tuple(
+        PodSeen(pod.name, _is_ready(pod) or _was_ready(pod), pod.grace, pod.cost, pod.created) for pod in stay
+    )
+
+
+def foreign_costs(pods: Iterable[Pod]) -> Iterator[ForeignCost]:
+    """Deletion costs that somebody else has written, or that nobody knows of who did."""
+    for pod in pods:
+        if not pod.leaving and pod.cost_by is not None and pod.cost_by != FIELD_MANAGER:
+            yield ForeignCost(pod.name, pod.cost_by, pod.cost)
 
 
 def utilization(
@@ -72,6 +87,10 @@ def utilization(
         ratios[resource] = sum(used) / sum(requests) if known else None
     at = min(usage.at for _, usage in measured)
     return Utilization(at, len(measured), **ratios), tuple(gaps)
+
+
+def _is_ready(pod: Pod) -> bool:
+    return pod.phase == "Running" and bool(pod.ready)
 
 
 def _was_ready(pod: Pod) -> bool:

@@ -6,7 +6,7 @@ many connections as one. Deciding asks memory only.
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from scaler.cluster.base import Remark
@@ -25,10 +25,10 @@ from scaler.cluster.objects import (
     usage_of,
 )
 from scaler.cluster.pace import Pace
-from scaler.cluster.pods import count, utilization
-from scaler.core.observation import Utilization
+from scaler.cluster.pods import count, foreign_costs, named, utilization
+from scaler.core.observation import PodSeen, Utilization
 from scaler.core.policy.worker import ScaleTarget
-from scaler.core.workload import Autoscaler, KedaObject, Pods, Reference, Workload
+from scaler.core.workload import Autoscaler, ForeignCost, KedaObject, Pods, Reference, Workload
 
 #: A copy that wasn't heard of for so long is unknown: a watch and the time to notice its loss, and a retry.
 STALE_SECONDS = 90.0
@@ -48,6 +48,8 @@ class PodsSeen:
     counts: Pods
     utilization: Utilization | None
     gaps: tuple[str, ...]
+    named: tuple[PodSeen, ...]
+    foreign_costs: tuple[ForeignCost, ...]
 
 
 class Namespace:
@@ -111,7 +113,12 @@ class Namespace:
         known = self._seen.get(owner)
         if known is None or known.pods is not pods or known.usages is not usages:
             average = (None, ()) if usages is None else utilization(pods, usages, now)
-            known = self._seen[owner] = PodsSeen(pods, usages, count(pods), *average)
+            if known is not None and known.pods is pods:  # only the metrics are new
+                known = replace(known, usages=usages, utilization=average[0], gaps=average[1])
+            else:
+                singly = named(pods), tuple(foreign_costs(pods))
+                known = PodsSeen(pods, usages, count(pods), *average, *singly)
+            self._seen[owner] = known
         return known
 
     def forget(self, owners: set[Owner]) -> None:
@@ -196,6 +203,8 @@ class ApiReader:
             ready=scale.ready if scale else None,
             updated=scale.updated if scale else None,
             pods=seen.counts if seen else None,
+            named=seen.named if seen else None,
+            foreign_costs=seen.foreign_costs if seen else (),
             utilization=seen.utilization if seen else None,
             scaled_object=scaled,
             autoscaler=autoscaler,

@@ -25,6 +25,7 @@ def explain(decision: Decision, now: float, bounds: tuple[int, int]) -> tuple[st
         *_terms(decision),
         _line("limit", _limit(decision)),
         *_next_step(decision, now),
+        *_drain(decision, now),
         _line("data", _quality(decision)),
         *(_line("gap", gap) for gap in decision.gaps),
         _line("active", f"{'yes' if decision.active else 'no'}: {decision.active_because}"),
@@ -77,6 +78,24 @@ def _next_step(decision: Decision, now: float) -> tuple[str, ...]:
     if decision.limit == "data":
         return (_line("next", "no step before the data is fresh again"),)
     return (_line("next", f"no step while {decision.limit} holds"),)
+
+
+def _drain(decision: Decision, now: float) -> tuple[str, ...]:
+    """A step down that comes within seconds, or that waits for tasks which it would kill."""
+    lines = []
+    if decision.stepping_down_to is not None:
+        text = f"step down to {decision.stepping_down_to} within seconds"
+        if decision.costs:
+            costs = [cost for _, cost in decision.costs]
+            idle = sum(cost <= 0 for cost in costs)
+            text += f"; of {len(costs)} pods {idle} are idle and go first, the busiest costs {max(costs)}"
+        lines.append(text)
+    if decision.waiting_since is not None:
+        lines.append(
+            f"a step down has waited for {_span(max(0.0, now - decision.waiting_since))}"
+            " for tasks that it would kill"
+        )
+    return tuple(_line("drain", line) for line in lines)
 
 
 def _quality(decision: Decision) -> str:

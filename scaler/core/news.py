@@ -14,6 +14,9 @@ from scaler.core.decision import Bound, Decision
 WAITS: frozenset[Bound] = frozenset({"running", "load"})
 
 
+_WAITS_FOR = "a step down waits for tasks that the grace period would kill"
+
+
 @dataclass(frozen=True, slots=True)
 class News:
     """One piece: a reason in CamelCase, which stays the same in every version, and a sentence."""
@@ -30,6 +33,7 @@ def changes(before: Decision, after: Decision) -> Iterator[News]:
         reason = "DesiredReplicasRaised" if after.desired > before.desired else "DesiredReplicasLowered"
         yield News(reason, f"{name}: {before.desired} → {after.desired} replicas, {_why(after)}")
     yield from _orders(before, after)
+    yield from _waiting(before, after)
     if after.limit != before.limit:
         detail = f"{name}: {after.limit_detail}"
         if after.limit == "max":
@@ -80,6 +84,21 @@ def _orders(before: Decision, after: Decision) -> Iterator[News]:
         yield News("OverrideBegins", f"{name}: {is_now}", warning=True)
     else:
         yield News("OverrideEnds", f"{name}: {was}")
+
+
+def _waiting(before: Decision, after: Decision) -> Iterator[News]:
+    """A step down that waits for tasks which it would kill: once when that begins, and once when it ends."""
+    name, since = after.worker_class, before.waiting_since
+    if since is None and after.waiting_since is not None:
+        # While a part of the step is announced, or another limit binds, the detail speaks of that.
+        told = after.limit == "draining" and after.stepping_down_to is None
+        yield News("ScaleInWaits", f"{name}: {after.limit_detail if told else _WAITS_FOR}", warning=True)
+    elif since is not None and after.waiting_since is None:
+        minutes = max(0.0, after.decided_at - since) / 60
+        what = (
+            f"the step down to {after.desired} was made" if after.desired < before.desired else "it is over"
+        )
+        yield News("ScaleInWaited", f"{name}: {what} after a wait of {minutes:.0f} min for running tasks")
 
 
 def _quality(before: Decision, after: Decision) -> News:

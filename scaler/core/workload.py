@@ -91,6 +91,16 @@ class Pods:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignCost:
+    """A pod-deletion-cost that another writer has set; `by` is empty where the API server doesn't say who."""
+
+    pod: str
+    by: str
+    #: None: Kubernetes can't read it either.
+    cost: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
     """One scale target. None is unknown, never a zero."""
 
@@ -121,6 +131,8 @@ class Workload:
     rivals: tuple[str, ...] = ()
     #: What those who write to the cluster have met there; each is a hindrance.
     remarks: tuple[str, ...] = ()
+    #: Of the named pods, those whose deletion cost isn't ours.
+    foreign_costs: tuple[ForeignCost, ...] = ()
 
 
 def with_workload(observation: Observation, worker: WorkerPolicy, workload: Workload) -> Observation:

@@ -162,7 +162,7 @@ class Metrics:
         )
         self.loop_failures_total = Counter(
             prefix + "loop_failures_total",
-            "Faults of a loop beside the deciding one, which went on: events, fast-path, shadow.",
+            "Faults of a loop beside the deciding one, which went on: events, fast-path, draining, shadow.",
             ("loop",),
             registry=registry,
         )
@@ -182,6 +182,21 @@ class Metrics:
             "fast_path_held",
             "1 while the replicas may not be raised at once, by reason.",
             (*_CLASS, "reason"),
+        )
+        self.scale_in_waiting_seconds = gauge(
+            "scale_in_waiting_seconds",
+            "For how long a step down has waited for tasks that it would kill; 0 while none waits.",
+        )
+        self.deletion_cost_writes_total = Counter(
+            prefix + "deletion_cost_writes_total",
+            "Pods that were to be marked before a step down: written, gone, conflict, refused, throttled,"
+            " failed or late.",
+            (*_CLASS, "result"),
+            registry=registry,
+        )
+        self.deletion_costs_foreign = gauge(
+            "deletion_costs_foreign",
+            "1 while somebody else sets the deletion costs of a class's pods, so that none are written.",
         )
         self.events_total = Counter(
             prefix + "events_total",

@@ -32,6 +32,9 @@ class Recorder:
         metrics = self._metrics
         metrics.desired_replicas.labels(*key).set(decision.desired)
         metrics.active.labels(*key).set(decision.active)
+        since = decision.waiting_since
+        waiting = 0.0 if since is None else max(0.0, decision.decided_at - since)
+        metrics.scale_in_waiting_seconds.labels(*key).set(waiting)
         for term in decision.terms:
             if term.replicas is not None and term.name != "last":
                 metrics.recommended_replicas.labels(*key, term.name).set(term.replicas)
@@ -126,6 +129,7 @@ class Recorder:
         by_class = (
             metrics.desired_replicas,
             metrics.active,
+            metrics.scale_in_waiting_seconds,
             metrics.recommended_replicas,
             metrics.decision_state,
             metrics.decision_age_seconds,

@@ -274,7 +274,8 @@ class KubernetesApi:
             return self.store.update(target.resource, target.key, body, part=target.part)
         if request.content_type not in _PATCHES:
             raise ApiError(415, "UnsupportedMediaType", f"this stand-in knows no {request.content_type}")
-        return self.store.patch(target.resource, target.key, body, part=target.part)
+        manager = request.query.get("fieldManager", "")
+        return self.store.patch(target.resource, target.key, body, part=target.part, manager=manager)
 
 
 def kubeconfig(

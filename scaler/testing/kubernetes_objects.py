@@ -47,7 +47,8 @@ def pod(
 ) -> Object:
     """A pod of a target: ready since `ready_at`, or not ready yet; `padding` bytes of other fields."""
     is_ready = (ready_at is not None) if ready is None else ready
-    owner = {"kind": "ReplicaSet", "name": f"{target}-{HASH}", "controller": True, "apiVersion": "apps/v1"}
+    owner: Object = {"kind": "ReplicaSet", "name": f"{target}-{HASH}", "uid": f"uid-of-{target}-{HASH}"}
+    owner |= {"controller": True, "apiVersion": "apps/v1"}
     name = f"{target}-{HASH}-{number:05}"
     if kind == "StatefulSet":
         owner, name = {"kind": "StatefulSet", "name": target, "controller": True}, f"{target}-{number}"

@@ -119,9 +119,17 @@ class Store:
             return before  # as etcd: nothing changed, no new version
         return self._commit(resource, name, after, "MODIFIED")
 
-    def patch(self, resource: Resource, name: Name, change: Object, *, part: str = "") -> Object:
-        """PATCH: a JSON merge patch (RFC 7386); a version in it is a condition."""
-        merged = merge(self.get(resource, name), change)
+    def patch(
+        self, resource: Resource, name: Name, change: Object, *, part: str = "", manager: str = ""
+    ) -> Object:
+        """PATCH: a JSON merge patch (RFC 7386); a version in it is a condition.
+
+        `manager` is noted as the owner of the annotations that change; other fields have no owners here.
+        """
+        before = self.get(resource, name)
+        merged = merge(before, change)
+        if manager:
+            _own_annotations(before["metadata"], merged["metadata"], manager)
         if "resourceVersion" not in change.get("metadata", {}):
             merged["metadata"].pop("resourceVersion", None)
         return self.update(resource, name, merged, part=part)
@@ -154,6 +162,27 @@ class Store:
         waiting, self.changed = self.changed, asyncio.Event()
         waiting.set()
         return copy.deepcopy(document)
+
+
+def _own_annotations(before: Object, after: Object, manager: str) -> None:
+    """Note in `managedFields` who has changed annotations: an "Update" takes them from all others."""
+    old, new = before.get("annotations", {}), after.get("annotations", {})
+    changed = {f"f:{key}" for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
+    entries: dict[str, set[str]] = {}
+    for entry in after.get("managedFields", []):
+        entries[entry["manager"]] = set(entry["fieldsV1"]["f:metadata"]["f:annotations"]) - changed
+    entries[manager] = entries.get(manager, set()) | {key for key in changed if key[2:] in new}
+    after["managedFields"] = [
+        {
+            "manager": name,
+            "operation": "Update",
+            "apiVersion": "v1",
+            "fieldsType": "FieldsV1",
+            "fieldsV1": {"f:metadata": {"f:annotations": {key: {} for key in sorted(keys)}}},
+        }
+        for name, keys in entries.items()
+        if keys
+    ]
 
 
 def merge(target: Any, change: Any) -> Any:  # noqa: ANN401 - JSON

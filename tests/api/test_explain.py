@@ -56,6 +56,20 @@ def test_a_burst_that_the_policy_holds_back() -> None:
     )
 
 
+def test_a_step_down_is_announced_and_one_that_waits_says_for_how_long() -> None:
+    costs = (("io-a", 0), ("io-b", 340), ("io-c", 0))
+    announced = replace(BURST, stepping_down_to=1, costs=costs)
+    line = "  drain:   step down to 1 within seconds"
+    assert line in explain(replace(announced, costs=()), NOW, (1, 5))
+    assert f"{line}; of 3 pods 2 are idle and go first, the busiest costs 340" in explain(
+        announced, NOW, (1, 5)
+    )
+    waits = replace(BURST, limit="draining", waiting_since=NOW - 620)
+    assert "  drain:   a step down has waited for 10 min 20 s for tasks that it would kill" in explain(
+        waits, NOW, (1, 5)
+    )
+
+
 def test_a_hold_on_data_that_isnt_fresh() -> None:
     decision = replace(
         BURST,

@@ -77,6 +77,75 @@ def test_pods_that_have_ended_are_not_kept() -> None:
     assert pod_of(real.pod("io", 1, created=AT, phase="Succeeded")) is None
 
 
+COST = "controller.kubernetes.io/pod-deletion-cost"
+
+
+def marked(cost: str | None, *managers: str, field: str = COST) -> Any:
+    """A pod with a deletion cost, and who owns a field of its annotations."""
+    document = real.pod("io", 1, created=AT)
+    document["metadata"]["annotations"] = {"team": "a"} | ({} if cost is None else {COST: cost})
+    document["metadata"]["managedFields"] = [
+        {"manager": "kubelet", "subresource": "status", "fieldsV1": {"f:status": {"f:phase": {}}}},
+        *(
+            {
+                "manager": manager,
+                "operation": "Update",
+                "fieldsV1": {"f:metadata": {"f:annotations": {".": {}, f"f:{field}": {}}}},
+            }
+            for manager in managers
+        ),
+    ]
+    pod = pod_of(document)
+    assert pod is not None
+    return pod
+
+
+@pytest.mark.parametrize(
+    ("text", "cost"),
+    [
+        ("0", 0),
+        ("-2147483648", -(2**31)),
+        ("2147483647", 2**31 - 1),
+        ("2147483648", None),
+        ("99999999999", None),
+        ("+1", None),
+        ("007", None),
+        ("1.5", None),
+        ("", None),
+        ("٣", None),
+        (None, None),
+    ],
+)
+def test_a_deletion_cost_is_read_as_kubernetes_reads_it(text: str | None, cost: int | None) -> None:
+    assert marked(text, "someone").cost == cost
+
+
+@pytest.mark.parametrize(
+    ("managers", "writer"),
+    [
+        (["karpenter"], "karpenter"),
+        (["celery-scaler"], "celery-scaler"),
+        (["celery-scaler", "karpenter"], "karpenter"),
+        ([], ""),
+    ],
+)
+def test_who_wrote_it_is_told_by_the_managed_fields(managers: list[str], writer: str) -> None:
+    assert marked("7", *managers).cost_by == writer
+    assert marked("nonsense", *managers).cost_by == writer, "it is there all the same"
+    assert marked(None, *managers).cost_by is None
+    assert marked("7", *managers, field="team").cost_by == "", "they own another annotation"
+
+
+def test_the_grace_period_is_the_apis_where_none_is_written() -> None:
+    document = real.pod("io", 1, created=AT)
+    default = pod_of(document)
+    document["spec"]["terminationGracePeriodSeconds"] = 300
+    long = pod_of(document)
+    assert default is not None
+    assert long is not None
+    assert (default.grace, long.grace) == (30, 300)
+
+
 def test_requests_add_up_over_containers_and_sidecars() -> None:
     document = real.pod("io", 1, created=AT, requests={"cpu": "500m", "memory": "1Gi"})
     sidecar = {"resources": {"requests": {"cpu": "100m"}}, "restartPolicy": "Always"}

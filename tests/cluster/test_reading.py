@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import pytest
+
 from scaler.core.policy.worker import ScaleTarget
 from scaler.core.workload import Pods
 from scaler.testing import wait_until
+from scaler.testing.kubernetes_objects import pod
 
 
 async def test_target_pods_scaledobject_and_hpa_are_read(cluster: Any) -> None:
@@ -144,3 +147,29 @@ async def test_a_class_without_a_target_is_told_what_it_misses(cluster: Any) -> 
     seen = cluster.reader.workload(None, 0.0)
     assert seen.replicas is None
     assert "write scaleTarget" in seen.hints[0]
+
+
+async def test_pods_are_told_one_by_one_and_anew_only_after_a_change(cluster: Any) -> None:
+    old, requests = cluster.ago(3600), {"cpu": "500m", "memory": "1Gi"}
+    for number, ready in enumerate((old, None, old)):
+        cluster.put("pods", "io", number, created=old, ready_at=ready, requests=requests)
+    leaving = pod("io", 3, created=old, ready_at=old)
+    leaving["metadata"]["deletionTimestamp"] = leaving["metadata"]["creationTimestamp"]
+    cluster.api.store.put(("v1", "pods"), leaving)
+    cluster.follow("io", measured=True)
+    await cluster.until(lambda seen: seen.pods and seen.pods.leaving == 1, "all pods are read")
+    first = cluster.seen().named
+    assert [(one.name[-1], one.works, one.grace, one.cost) for one in first] == [
+        ("0", True, 30, None),
+        ("1", False, 30, None),
+        ("2", True, 30, None),
+    ], "by name, without the one that leaves"
+    assert first[0].created == pytest.approx(old.timestamp(), abs=1)
+
+    cluster.put("usages", first[0].name, cluster.ago(5), "300m", "768Mi")
+    await cluster.until(lambda seen: seen.utilization, "metrics have come")
+    assert cluster.seen().named is first, "new metrics change no pod"
+    change = {"metadata": {"annotations": {"controller.kubernetes.io/pod-deletion-cost": "7"}}}
+    cluster.api.store.patch(("v1", "pods"), ("celery", first[2].name), change)
+    await cluster.until(lambda seen: seen.named[2].cost == 7, "the mark is seen")
+    assert cluster.seen().named[:2] == first[:2]

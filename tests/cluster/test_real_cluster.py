@@ -1,12 +1,13 @@
-"""Reading, scaling and telling, on the stand-in and (`--cluster`) on the cluster of KUBECONFIG.
+"""Stories of reading and writing, on the stand-in and (`--cluster`) on the cluster of KUBECONFIG.
 
 Written with kubernetes-asyncio's own models, so that the stand-in is held to what a real client expects.
-On a real cluster it makes a namespace and deletes it; no pod is started.
+On a real cluster it makes a namespace and deletes it; no pod is started on a node.
 """
 
 import os
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,13 +16,16 @@ import pytest
 from kubernetes_asyncio import client, config
 
 from scaler.cluster.access import Mode, find_access, open_cluster
+from scaler.cluster.deletion_costs import DeletionCosts
 from scaler.cluster.errors import ConflictError, MissingError
 from scaler.cluster.events import EventWriter, Notice
+from scaler.cluster.objects import DELETION_COST
 from scaler.cluster.scale import Scales
 from scaler.core.policy.worker import ScaleTarget
-from scaler.core.workload import Reference
+from scaler.core.workload import ForeignCost, Reference, Workload
 from scaler.testing import wait_until
 from scaler.testing.kubernetes_api import KubernetesApi, kubeconfig
+from scaler.testing.kubernetes_objects import pod
 
 
 @pytest.fixture(params=["stand-in", pytest.param("real", marks=pytest.mark.cluster)])
@@ -57,14 +61,17 @@ async def namespace(api: Any) -> AsyncIterator[str]:
     await core.delete_namespace(name)
 
 
-def worker_deployment() -> Any:
+def worker_deployment(*, replicas: int = 0) -> Any:
+    """Its pods fit no node, so that nothing is pulled or run."""
     labels = {"app": "io"}
     container = client.V1Container(name="worker", image="registry.k8s.io/pause:3.10")
-    template = client.V1PodTemplateSpec(
-        metadata=client.V1ObjectMeta(labels=labels), spec=client.V1PodSpec(containers=[container])
-    )
+    worker = client.V1PodSpec(containers=[container], node_selector={"celery-scaler.test": "nowhere"})
+    template = client.V1PodTemplateSpec(metadata=client.V1ObjectMeta(labels=labels), spec=worker)
     spec = client.V1DeploymentSpec(
-        replicas=0, paused=True, selector=client.V1LabelSelector(match_labels=labels), template=template
+        replicas=replicas,
+        paused=not replicas,
+        selector=client.V1LabelSelector(match_labels=labels),
+        template=template,
     )
     return client.V1Deployment(metadata=client.V1ObjectMeta(name="io"), spec=spec)
 
@@ -182,3 +189,41 @@ async def test_events_are_found_by_their_object_and_grow(api: Any, namespace: st
     assert raised.involved_object.uid == made.metadata.uid
     assert raised.last_timestamp >= raised.first_timestamp
     assert ours["DataBlind"].type == "Warning"
+
+
+async def test_a_pod_is_marked_and_its_writers_are_told_apart(
+    api: Any, namespace: str, request: pytest.FixtureRequest
+) -> None:
+    core, apps = client.CoreV1Api(api), client.AppsV1Api(api)
+    await apps.create_namespaced_deployment(namespace, worker_deployment(replicas=1))
+    if request.node.callspec.params["configured"] == "stand-in":  # it has no controllers
+        made = pod("io", 0, created=datetime.now(UTC), namespace=namespace)
+        await core.create_namespaced_pod(namespace, made)
+    access, target = find_access(Mode.KUBECONFIG), ScaleTarget(name="io", namespace=namespace)
+    assert access.connection is not None
+    reader, costs = open_cluster(access, clock=time.time), DeletionCosts(access.connection)
+
+    def seen() -> Workload:
+        return reader.workload(target, time.time())
+
+    try:
+        reader.follow([target], ())
+        await wait_until(lambda: seen().named, timeout=30, description="its pod is there")
+        (found,) = seen().named or ()
+        assert (found.works, found.cost, found.grace) == (False, None, 30)
+        outcome = await costs.write(namespace, {found.name: 7, "io-gone": 3}, 10)
+        assert outcome.results == {found.name: "written", "io-gone": "gone"}
+        await wait_until(lambda: [one.cost for one in seen().named or ()] == [7], description="it is marked")
+        assert seen().foreign_costs == (), "by this service, as the managed fields say"
+
+        note = {"metadata": {"annotations": {DELETION_COST: "9"}}}
+        await core.patch_namespaced_pod(
+            found.name, namespace, note, field_manager="someone", _content_type="application/merge-patch+json"
+        )
+        await wait_until(
+            lambda: seen().foreign_costs == (ForeignCost(found.name, "someone", 9),),
+            description="somebody else has marked it",
+        )
+    finally:
+        await reader.close()
+        await access.close()

@@ -58,6 +58,35 @@ def test_max_and_a_scale_in_that_waits_are_told_at_their_edge() -> None:
     ]
 
 
+def test_a_step_down_that_waits_for_tasks_is_told_when_it_begins_and_when_it_ends() -> None:
+    detail = "3 needed, but the pods that would go run tasks of 20 min, longer than their 30 s of grace"
+    waits = replace(CALM, limit="draining", limit_detail=detail, waiting_since=1000.0)
+    announced: dict[str, Any] = {
+        "limit": "draining",
+        "limit_detail": "1 are announced",
+        "stepping_down_to": 1,
+    }
+    assert [news[1] for news in told(**announced, waiting_since=1000.0)] == [
+        "io: a step down waits for tasks that the grace period would kill"
+    ], "a part of it"
+    assert told(**announced) == [], "an announced step is told when it is made"
+    later = replace(waits, decided_at=1600.0, limit_detail="2 needed, but …")
+    assert [(news.reason, news.text, news.warning) for news in changes(CALM, waits)] == [
+        ("ScaleInWaits", f"io: {detail}", True)
+    ]
+    assert list(changes(waits, later)) == []
+    assert list(changes(later, replace(later, limit="scale-down-policy", limit_detail="…"))) == [], (
+        "it waits all the same while another limit binds"
+    )
+    over = replace(CALM, decided_at=1660.0)
+    (ended,) = changes(later, over)
+    assert (ended.reason, ended.warning) == ("ScaleInWaited", False)
+    assert ended.text == "io: it is over after a wait of 11 min for running tasks"
+    assert [
+        news.text for news in changes(later, replace(over, desired=1)) if news.reason == "ScaleInWaited"
+    ] == ["io: the step down to 1 was made after a wait of 11 min for running tasks"]
+
+
 def test_hold_and_blind_begin_and_end() -> None:
     hold = replace(CALM, quality="hold", quality_reasons=("the reading is 20 s old",))
     blind = replace(hold, quality="blind", quality_reasons=("broker main: can't reach it",))

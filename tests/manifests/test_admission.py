@@ -240,3 +240,83 @@ def test_the_known_keys_are_those_of_the_service(spec: Document) -> None:
     (message,) = [each["message"] for each in spec["validations"] if "unknown" in each.get("message", "")]
 
     assert all(key in message for key in (*OUR_KEYS, *KEDA_KEYS))
+
+
+def pod_refusals(spec: Document, before: Document, after: Document, user: str) -> list[str] | None:
+    """As `refusals`, for the change of a pod."""
+    request = {"userInfo": {"username": user}}
+    names: dict[str, Any] = {"object": after, "oldObject": before, "request": request, "variables": {}}
+    if not all(cel.evaluate(each["expression"], names) for each in spec["matchConditions"]):
+        return None
+    for each in spec["variables"]:
+        names["variables"][each["name"]] = cel.evaluate(each["expression"], names)
+    return [
+        each["message"] for each in spec["validations"] if cel.evaluate(each["expression"], names) is not True
+    ]
+
+
+COST = "controller.kubernetes.io/pod-deletion-cost"
+SCALER = "system:serviceaccount:examx:celery-scaler"
+OTHER_CHANGES: dict[str, tuple[Change, str]] = {
+    "an image": (lambda it: it["spec"]["containers"][0].update(image="evil"), "nothing of a pod but"),
+    "another annotation": (lambda it: it["metadata"]["annotations"].update(team="b"), "no annotation"),
+    "a new annotation": (lambda it: it["metadata"]["annotations"].update(x="y"), "no annotation"),
+    "an annotation less": (lambda it: it["metadata"]["annotations"].pop("team"), "no annotation"),
+    "a label": (lambda it: it["metadata"]["labels"].update(app="other"), "no label"),
+    "no labels": (lambda it: it["metadata"].pop("labels"), "no label"),
+    "a finalizer": (lambda it: it["metadata"].update(finalizers=["stay"]), "no label, owner or finalizer"),
+    "no owner": (lambda it: it["metadata"].pop("ownerReferences"), "no label, owner"),
+}
+
+
+@pytest.fixture
+def worker_pod() -> Document:
+    return {
+        "metadata": {
+            "name": "io-a",
+            "labels": {"app": "io"},
+            "annotations": {"team": "a"},
+            "ownerReferences": [{"kind": "ReplicaSet", "name": "io"}],
+        },
+        "spec": {"containers": [{"name": "worker", "image": "good"}]},
+    }
+
+
+@pytest.fixture(scope="session")
+def pods_spec(pick: Pick) -> Document:
+    binding = pick("cluster", "ValidatingAdmissionPolicyBinding", "celery-scaler-pods")["spec"]
+    assert (binding["policyName"], binding["validationActions"]) == ("celery-scaler-pods", ["Deny"])
+    found: Document = pick("cluster", "ValidatingAdmissionPolicy", "celery-scaler-pods")["spec"]
+    return found
+
+
+def changed(document: Document, change: Change) -> Document:
+    after: Document = json.loads(json.dumps(document))
+    change(after)
+    return after
+
+
+def test_the_service_may_mark_pods(pods_spec: Document, worker_pod: Document) -> None:
+    marked = changed(worker_pod, lambda it: it["metadata"]["annotations"].update({COST: "12"}))
+    again = changed(marked, lambda it: it["metadata"]["annotations"].update({COST: "0"}))
+    assert pod_refusals(pods_spec, worker_pod, marked, SCALER) == []
+    assert pod_refusals(pods_spec, marked, again, SCALER) == []
+    bare = changed(worker_pod, lambda it: it["metadata"].pop("annotations"))
+    first = changed(bare, lambda it: it["metadata"].update(annotations={COST: "12"}))
+    assert pod_refusals(pods_spec, bare, first, SCALER) == []
+
+
+@pytest.mark.parametrize("what", OTHER_CHANGES)
+def test_and_nothing_else_of_them(what: str, pods_spec: Document, worker_pod: Document) -> None:
+    change, message = OTHER_CHANGES[what]
+    said = pod_refusals(pods_spec, worker_pod, changed(worker_pod, change), SCALER)
+    assert said, "refused"
+    assert any(message in each for each in said), said
+
+
+@pytest.mark.parametrize(
+    "user", ["kubernetes-admin", "system:serviceaccount:examx:default", "system:node:celery-scaler"]
+)
+def test_who_else_changes_pods_isnt_looked_at(user: str, pods_spec: Document, worker_pod: Document) -> None:
+    change, _ = OTHER_CHANGES["an image"]
+    assert pod_refusals(pods_spec, worker_pod, changed(worker_pod, change), user) is None

@@ -58,6 +58,7 @@ def ordered(value: Any) -> Any:
 COMPONENTS = [
     "announcements",
     "cluster-access",
+    "drain",
     "fast-path",
     "monitoring",
     "state-kubernetes",
@@ -194,6 +195,19 @@ def test_cluster_access_is_to_read_and_to_tell(tmp_path: Path) -> None:
     ]
     assert built["Deployment"]["spec"]["template"]["spec"]["automountServiceAccountToken"] is True
     assert built["ServiceAccount"]["automountServiceAccountToken"] is False, "the pod's word counts"
+
+
+def test_to_mark_pods_they_may_be_patched_and_nothing_else(tmp_path: Path, pick: Pick) -> None:
+    from scaler.testing import kustomization
+
+    built = kustomization.build(combined(tmp_path, "drain"))
+    (role,) = [each for each in built if each["kind"] == "Role"]
+
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["pods"], "verbs": ["patch"]}]
+    for overlay in OVERLAYS:
+        assert pick(overlay, "Role", "celery-scaler-drain")["rules"] == role["rules"], (
+            "drain is on by default"
+        )
 
 
 def test_the_fast_path_may_set_replicas_and_nothing_else(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from scaler.core import policy
 from scaler.core.policy.behavior import ScaleDownRules, ScaleUpRules, ScalingStep
 from scaler.core.policy.operations import BreakerRule
 from scaler.core.policy.values import DURATION_PATTERN, Model, format_duration
+from scaler.core.policy.worker import Drain
 from scaler.policyfile import load_policy
 from scaler.policyfile.review import review
 from scaler.policyfile.shape import known_keys
@@ -31,7 +32,7 @@ MODELS: list[type[Model]] = [
     ),
     *(policy.Objective, policy.Replicas, policy.Resources, policy.Behavior, ScaleUpRules, ScaleDownRules),
     *(ScalingStep, policy.Limits, policy.ScheduleWindow, policy.Alerts, policy.AlertLevel, policy.Breakers),
-    BreakerRule,
+    *(BreakerRule, Drain),
 ]
 
 
