@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scaler.core import announcement, arrivals, behavior, demand, drain, lead
+from scaler.core import announcement, arrivals, behavior, demand, drain, lead, victims
 from scaler.core.behavior import Step
 from scaler.core.continuity import adopt, in_force, note_quality, steady_time
 from scaler.core.decision import Bound, Decision, Term
@@ -53,10 +53,10 @@ def decide(
     after, decision = obey(subject.worker, order, state, after, decision)
     if decision.desired < decision.previous:
         # Nothing holds an order back; that its pods are marked in time isn't certain.
-        pods = drain.order(
+        pods = victims.order(
             subject.worker, observation, rate=0.0, waiting=0, service_time=decision.service_time, now=now
         )
-        decision = replace(decision, costs=drain.marks(pods or []))
+        decision = replace(decision, costs=victims.marks(pods or []))
     return after, decision
 
 
@@ -275,7 +275,7 @@ def _leave(
     """What becomes of a step down in front of the pods that would go."""
     if desired >= current:
         return drain.Plan(desired)
-    pods = drain.order(
+    pods = victims.order(
         worker,
         observation,
         rate=state.starts.rate(now),
@@ -285,7 +285,7 @@ def _leave(
     )
     if current > worker.replicas.max:
         # The HPA clamps at once; the pods are marked all the same.
-        return drain.Plan(desired, costs=drain.marks(pods or []))
+        return drain.Plan(desired, costs=victims.marks(pods or []))
     return drain.plan(worker, state.drain, pods, current=current, desired=desired, now=now)
 
 

@@ -1,49 +1,27 @@
-"""Taking pods away without killing tasks: which go first, whether their tasks end in time, and the notice.
+"""A step down in two parts: it is announced, and then made, if no task would be killed by it.
 
 A ReplicaSet removes the pods with the least deletion cost first, the HPA looks up to 15 s after a
 decision, and a pod that is told to end has its grace period, then it is killed. So a step down is
-announced for some seconds, in which the pods are marked by the work that they still have, and it is
-made only if the tasks of those that would go end within their grace period for as good as certain.
-Otherwise it waits, or is made as far as that is true.
-
-How long a running task still takes is unknown; how long tasks take is (lognormal, with the measured
-mean and the policy's coefficient of variation). Of a task whose start was seen the rest is conditional
-on its age; of one that is only known to run it is the equilibrium residual life, E[(T - t)+] / E[T].
+announced for some seconds, in which the pods are marked by the work that they still have (`victims`),
+and it is made only if the tasks of those that would go end within their grace period for as good as
+certain. Otherwise it waits, or is made as far as that is true.
 """
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from scaler.core.fleet import LEAST_SILENCE_SECONDS, MISSED_HEARTBEATS
-from scaler.core.observation import Observation, PodSeen, WorkerReport
+from scaler.core.observation import Observation
 from scaler.core.policy import WorkerPolicy
 from scaler.core.policy.values import format_duration
+from scaler.core.victims import EXIT_SECONDS, PodAtWork, by_ordinal, marks
 
 #: Seconds between announcing a step down and making it: for one patch per pod.
 NOTICE_SECONDS = 5.0
-#: Until SIGTERM: the HPA's period, and heartbeats that are 2 s old; tasks may begin meanwhile.
-REACH_SECONDS = 20.0
-#: Chance that one pod of a step still has a task when its grace period is over.
-RISK = 0.005
-#: A worker is gone so long after its last task (measured: 2 s with threads, 4 s with gevent).
-EXIT_SECONDS = 4.0
-#: Kubernetes' grace period where a pod states none.
-DEFAULT_GRACE = 30.0
-#: Costs of pods with tasks begin here, so that an idle one (0) is far from all of them.
-BUSY_COST = 10
-#: No task is waited for longer than this, and no cost is larger: an int32 has room for it.
-MOST_SECONDS = 10 * 86400.0
 #: A step that was announced so long ago, before a time without decisions, is announced anew.
 LONGEST_NOTICE = 60.0
 #: Starts of tasks are counted for so long, in steps; before a quarter of it has passed nothing is known.
 STARTS_SECONDS = 120.0
 STARTS_STEP = 10.0
-#: A solo worker that was heard so many heartbeats ago has begun a task.
-SOLO_HEARTBEATS = 1.5
-#: Ages are told apart in so many steps per service time: 50 known ones per pod are too many to add up.
-AGE_STEPS = 2
 #: Names shown in one message.
 _SHOWN = 3
 
@@ -73,6 +51,8 @@ class Memory:
     announced_to: int = 0
     #: Since when tasks keep a step from being made.
     waiting_since: float | None = None
+    #: Whether the last announcement came to nothing because the pods didn't carry the marks.
+    unmarked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,102 +67,6 @@ class Plan:
     stepping_down_to: int | None = None
     costs: tuple[tuple[str, int], ...] = ()
     next_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Lives:
-    """How long tasks of a class take: lognormal, all alike with a cv of 0."""
-
-    mean: float
-    sigma: float
-
-    @staticmethod
-    def of(mean: float, cv: float) -> "Lives":
-        """By mean (seconds) and coefficient of variation."""
-        return Lives(mean, math.sqrt(math.log1p(cv**2)))
-
-    def longer(self, seconds: float) -> float:
-        """Chance that a task which begins takes longer."""
-        if seconds <= 0:
-            return 1.0
-        if self.sigma == 0:
-            return float(self.mean > seconds)
-        return _below((math.log(self.mean / seconds) - self.sigma**2 / 2) / self.sigma)
-
-    def still(self, seconds: float, age: float | None) -> float:
-        """Chance that a running task takes `seconds` more; `age`: what it has run, None where unknown."""
-        if age is not None:
-            alive = self.longer(age)
-            # One that has run longer than any does is no sign of its end.
-            return self.longer(age + seconds) / alive if alive > 0 else 1.0
-        if seconds <= 0:
-            return 1.0
-        if self.sigma == 0:
-            return max(0.0, 1 - seconds / self.mean)
-        share = (math.log(self.mean / seconds) + self.sigma**2 / 2) / self.sigma
-        rest = _below(share) - seconds / self.mean * _below(share - self.sigma)
-        return min(1.0, max(0.0, rest))
-
-
-def _below(deviations: float) -> float:
-    """The normal distribution."""
-    return math.erfc(-deviations / math.sqrt(2)) / 2
-
-
-@dataclass(frozen=True, slots=True)
-class PodAtWork:
-    """A pod with what its worker is known to run, and how long that may take."""
-
-    seen: PodSeen
-    lives: Lives
-    #: Running tasks by age in seconds, (age, tasks); age None: their start wasn't seen.
-    ages: tuple[tuple[float | None, int], ...] = ()
-    #: Whether its worker told; otherwise all slots count as busy.
-    heard: bool = True
-    #: Tasks that may begin in it before it is told to end.
-    coming: float = 0.0
-
-    @property
-    def running(self) -> int:
-        """Tasks in its slots."""
-        return sum(count for _, count in self.ages)
-
-    @property
-    def grace(self) -> float:
-        """Seconds that its tasks have once it is told to end."""
-        grace = DEFAULT_GRACE if self.seen.grace is None else self.seen.grace
-        return max(0.0, grace - EXIT_SECONDS)
-
-    @property
-    def safe(self) -> bool:
-        """Whether no task would be killed, but for the accepted risk. A pod that starts has none."""
-        return not self.seen.works or self._risk(self.grace, self.coming) <= RISK
-
-    @property
-    def cost(self) -> int:
-        """0 for an idle pod; for others the seconds that its tasks may take, on top of a gap."""
-        return BUSY_COST + math.ceil(self._need(0.0)) if self.ages else 0
-
-    @property
-    def need(self) -> float:
-        """Seconds of grace that would be safe."""
-        return self._need(self.coming)
-
-    def _need(self, coming: float) -> float:
-        low, high = 0.0, 1.0
-        while self._risk(high, coming) > RISK:
-            low, high = high, high * 2
-            if high >= MOST_SECONDS:
-                return MOST_SECONDS
-        while high - low > max(0.5, low / 50):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self._risk(middle, coming) > RISK else (low, middle)
-        return high
-
-    def _risk(self, seconds: float, coming: float) -> float:
-        """Tasks that still run then, on the average."""
-        running = sum(count * self.lives.still(seconds, age) for age, count in self.ages)
-        return running + coming * self.lives.longer(seconds)
 
 
 def plan(
@@ -208,12 +92,13 @@ def plan(
         return Plan(desired)
     target, since = _safe_target(pods, current, desired), memory.waiting_since
     why = "" if target == desired else _waits(pods, desired)
-    if not why:
+    if not why and not memory.unmarked:
         since = None
     elif since is None:
         since = now
     until = None if since is None or worker.drain.max_wait is None else since + worker.drain.max_wait
-    if until is not None and now >= until:
+    overdue = until is not None and now >= until
+    if overdue:
         target, why = desired, ""
     if target == current:
         return Plan(current, Memory(waiting_since=since), why, next_at=until)
@@ -221,11 +106,35 @@ def plan(
     if announced_at is None or now - announced_at > LONGEST_NOTICE or announced_to >= current:
         announced_at, announced_to = now, target
     step = max(target, announced_to)
-    if now - announced_at >= NOTICE_SECONDS:
-        return Plan(step, Memory(waiting_since=since if why else None), why)
-    until = announced_at + NOTICE_SECONDS
-    words = f"{step} are announced: pods are marked by the work that they still have, and idle ones go first"
-    return Plan(current, Memory(announced_at, announced_to, since), words, step, marks(pods), until)
+    if now - announced_at < NOTICE_SECONDS:
+        noted = Memory(announced_at, announced_to, since, memory.unmarked)
+        words = f"{step} are announced: pods are marked by the work they still have, and idle ones go first"
+        return Plan(current, noted, words, step, marks(pods), announced_at + NOTICE_SECONDS)
+    unsafe = [] if overdue else [pod for pod in _going(worker, pods, step) if not pod.safe]
+    if unsafe:
+        words = (
+            f"{step} are enough, but Kubernetes could take {_names(unsafe)}: the pods don't carry the marks"
+        )
+        return Plan(current, Memory(waiting_since=since or now, unmarked=True), words, next_at=until)
+    return Plan(step, Memory(waiting_since=since if why else None), why)
+
+
+def _going(worker: WorkerPolicy, pods: list[PodAtWork], replicas: int) -> list[PodAtWork]:
+    """The pods that Kubernetes may take to come down to so many, by the marks that they carry.
+
+    Of pods with the same mark any may go: it looks at their nodes first, and then at their age.
+    """
+    number = len(pods) - replicas
+    if number <= 0:
+        return []
+    if by_ordinal(worker):
+        return pods[:number]
+    ranks = sorted(_rank(pod) for pod in pods)
+    return [pod for pod in pods if _rank(pod) <= ranks[number - 1]]
+
+
+def _rank(pod: PodAtWork) -> tuple[bool, int]:
+    return pod.seen.works, pod.seen.cost or 0
 
 
 def watch(memory: Starts, observation: Observation, now: float) -> Starts:
@@ -246,66 +155,6 @@ def watch(memory: Starts, observation: Observation, now: float) -> Starts:
     return Starts(memory.since, processed, counts)
 
 
-def marks(pods: list[PodAtWork]) -> tuple[tuple[str, int], ...]:
-    """(pod, deletion cost), by name."""
-    return tuple(sorted((pod.seen.name, pod.cost) for pod in pods))
-
-
-def order(
-    worker: WorkerPolicy,
-    observation: Observation,
-    *,
-    rate: float | None,
-    waiting: int,
-    service_time: float,
-    now: float,
-) -> list[PodAtWork] | None:
-    """The pods in the order in which Kubernetes takes them away once they are marked.
-
-    None where they aren't known, or nobody is to mark them.
-
-    Args:
-        worker: the class.
-        observation: with the pods one by one, and what their workers told.
-        rate: tasks that begin per second; None where that isn't known yet.
-        waiting: tasks that are due and wait.
-        service_time: seconds.
-        now: seconds since the epoch.
-    """
-    if observation.named is None or not worker.drain.enabled or worker.mode == "shadow":
-        return None
-    lives = Lives.of(service_time, worker.service_time_cv)
-    heard = dict(_by_pod(report for report in observation.workers or () if _speaks(worker, report, now)))
-    working = max(1, sum(pod.works for pod in observation.named))
-    # Whatever waits takes every slot that is free.
-    each = math.inf if waiting or rate is None else rate * REACH_SECONDS / working
-    pods = [
-        _at_work(pod, heard.get(pod.name), lives, slots=worker.concurrency, each=each, now=now)
-        for pod in observation.named
-    ]
-    if worker.scale_target is not None and worker.scale_target.kind == "StatefulSet":
-        return sorted(pods, key=lambda pod: -_ordinal(pod.seen.name))
-    # Those that aren't ready go before all costs; of equals the youngest.
-    return sorted(pods, key=lambda pod: (pod.seen.works, pod.cost, -(pod.seen.created or 0.0), pod.seen.name))
-
-
-def _at_work(
-    pod: PodSeen, report: WorkerReport | None, lives: Lives, *, slots: int, each: float, now: float
-) -> PodAtWork:
-    if not pod.works:
-        return PodAtWork(pod, lives)
-    if report is None or report.active is None:
-        return PodAtWork(pod, lives, ((None, slots),), heard=False)
-    active = min(report.active, slots)
-    step = lives.mean / AGE_STEPS
-    since = report.running_since[:active] if report.task_events else ()
-    known = Counter(max(0.0, math.floor((now - at) / step) * step) for at in since)
-    ages: list[tuple[float | None, int]] = [*sorted(known.items())]
-    if active > len(since):
-        ages.append((None, active - len(since)))
-    return PodAtWork(pod, lives, tuple(ages), coming=min(float(slots - active), each))
-
-
 def _safe_target(pods: list[PodAtWork], current: int, desired: int) -> int:
     """The fewest replicas, from `desired` on, for which only safe pods go."""
     going = max(0, len(pods) - desired)
@@ -317,7 +166,6 @@ def _waits(pods: list[PodAtWork], desired: int) -> str:
     """Why fewer pods go than could, with the remedy."""
     unsafe = [pod for pod in pods[: max(0, len(pods) - desired)] if not pod.safe]
     worst = max(unsafe, key=lambda pod: pod.need)
-    names = ", ".join(pod.seen.name for pod in unsafe[:_SHOWN]) + (", …" if len(unsafe) > _SHOWN else "")
     if not worst.heard:
         state = f"the worker in {worst.seen.name} isn't heard; its tasks"
     elif worst.running:
@@ -326,27 +174,11 @@ def _waits(pods: list[PodAtWork], desired: int) -> str:
         state = f"tasks that may begin in {worst.seen.name} until it is told to end"
     grace = math.ceil(worst.need + EXIT_SECONDS)
     return (
-        f"{desired} are enough, but tasks would be killed in {names}: {state} may take"
+        f"{desired} are enough, but tasks would be killed in {_names(unsafe)}: {state} may take"
         f" {format_duration(float(math.ceil(worst.need)))}, and it has {format_duration(worst.grace)};"
         f" with terminationGracePeriodSeconds: {grace} none would"
     )
 
 
-def _speaks(worker: WorkerPolicy, report: WorkerReport, now: float) -> bool:
-    """Whether its last heartbeat still holds. A solo worker sends none while it runs its one task."""
-    beats = SOLO_HEARTBEATS if worker.pool == "solo" else MISSED_HEARTBEATS
-    least = 0.0 if worker.pool == "solo" else LEAST_SILENCE_SECONDS
-    return now - report.heard_at <= max(least, beats * report.frequency)
-
-
-def _by_pod(reports: Iterable[WorkerReport]) -> Iterator[tuple[str, WorkerReport]]:
-    """`celery@pod` or `celery@pod.domain`."""
-    for report in reports:
-        host = report.hostname.rpartition("@")[2]
-        yield host.partition(".")[0], report
-        yield host, report
-
-
-def _ordinal(name: str) -> int:
-    number = name.rpartition("-")[2]
-    return int(number) if number.isascii() and number.isdigit() else -1
+def _names(pods: list[PodAtWork]) -> str:
+    return ", ".join(pod.seen.name for pod in pods[:_SHOWN]) + (", …" if len(pods) > _SHOWN else "")

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from scaler.core.decide import WorkerClass, decide
 from scaler.core.decision import Decision
-from scaler.core.drain import Lives, Starts, order, watch
+from scaler.core.drain import Starts, watch
 from scaler.core.observation import Observation, PodSeen, QueueReading, WorkerReport
 from scaler.core.override import Override
 from scaler.core.state import WorkerState
+from scaler.core.victims import Lives, order
 
 Build = Callable[..., WorkerClass]
 T0 = 1_800_000_000.0
@@ -67,6 +68,8 @@ class Story:
     def __init__(self, subject: WorkerClass, count: int, busy: dict[int, int]) -> None:
         self.subject, self.count, self.busy = subject, count, busy
         self.named: tuple[PodSeen, ...] | None = pods(count)
+        #: Whether somebody writes the marks.
+        self.marked = True
         # No task has begun for two minutes.
         self.state = WorkerState(desired=count, decided_at=T0, starts=Starts(T0 - 120, 10 * count))
         self.now = T0
@@ -87,6 +90,9 @@ class Story:
             )
             self.state, self.decision = decide(self.subject, state or self.state, seen, self.now)
             state = None
+            if self.marked and self.decision.costs:
+                costs = dict(self.decision.costs)
+                self.named = tuple(replace(pod, cost=costs[pod.name]) for pod in self.named or ())
         return self.decision
 
 
@@ -226,6 +232,25 @@ def test_an_order_and_a_lowered_max_dont_wait_but_mark_the_pods(io_class: Build)
     told = story.play(1)
     assert (told.desired, told.limit) == (2, "max")
     assert len(told.costs) == 3
+
+
+def test_pods_that_nobody_marks_are_not_taken_for_idle_ones(io_class: Build) -> None:
+    """The right is missing, or somebody else writes the annotation: any of the 12 might go."""
+    story = Story(long_tasks(io_class), 12, dict.fromkeys(range(10), 1))
+    story.marked = False
+    since = story.play(6).waiting_since
+    assert (story.decision.desired, story.decision.limit) == (12, "draining")
+    assert "the pods don't carry the marks" in story.decision.limit_detail
+    assert since == story.now
+    assert story.play(60).desired == 12
+    assert story.decision.waiting_since == since, "it goes on waiting while it is announced again"
+    story.marked = True
+    last = story.play(12)
+    assert (last.desired, last.waiting_since) == (10, None)
+
+    idle = Story(long_tasks(io_class), 3, {})
+    idle.marked = False
+    assert idle.play(6).desired == 1, "of idle pods any may go"
 
 
 def test_more_work_takes_the_announcement_back(io_class: Build) -> None:

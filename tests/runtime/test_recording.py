@@ -1,11 +1,8 @@
 """Decisions as metrics: what a step down that waits looks like from its first second to its end."""
 
-import json
 from dataclasses import replace
 
 from scaler.core.decision import Decision
-from scaler.core.observation import Observation
-from scaler.core.policy import WorkerPolicy
 from scaler.runtime.metrics import Metrics
 from scaler.runtime.recording import Recorder
 
@@ -16,13 +13,11 @@ LABELS = {"policy": "examx", "worker_class": "io"}
 def test_a_step_down_that_waits_is_counted_in_seconds_until_it_is_over() -> None:
     metrics = Metrics()
     recorder = Recorder(metrics)
-    document = {"queues": ["email"], "concurrency": 4, "serviceTime": "5s", "replicas": {"max": 5}}
-    worker = WorkerPolicy.model_validate_json(json.dumps(document))
     calm = Decision(*KEY, 1000.0, 3, 3, 2, True, "", "fresh", (), (), "steady", "none", "", None, 999.0)
 
     def seconds_at(now: float, since: float | None) -> float | None:
         decision = replace(calm, decided_at=now, waiting_since=since)
-        recorder.record(worker, Observation(now), decision)
+        recorder.record(decision, own=True)
         return metrics.registry.get_sample_value("celery_scaler_scale_in_waiting_seconds", LABELS)
 
     assert seconds_at(1000.0, None) == 0
