@@ -17,6 +17,8 @@ from scaler.core.victims import EXIT_SECONDS, PodAtWork, by_ordinal, marks
 
 #: Seconds between announcing a step down and making it: for one patch per pod.
 NOTICE_SECONDS = 5.0
+#: A step waits so long, four heartbeats, for workers that haven't been heard: a service that has just started.
+HEARING_SECONDS = 8.0
 #: A step that was announced so long ago, before a time without decisions, is announced anew.
 LONGEST_NOTICE = 60.0
 #: Starts of tasks are counted for so long, in steps; before a quarter of it has passed nothing is known.
@@ -49,6 +51,8 @@ class Memory:
 
     announced_at: float | None = None
     announced_to: int = 0
+    #: Since when a step is wanted whose pods haven't all been heard.
+    listening_since: float | None = None
     #: Since when tasks keep a step from being made.
     waiting_since: float | None = None
     #: Whether the last announcement came to nothing because the pods didn't carry the marks.
@@ -104,10 +108,15 @@ def plan(
         return Plan(current, Memory(waiting_since=since), why, next_at=until)
     announced_at, announced_to = memory.announced_at, memory.announced_to
     if announced_at is None or now - announced_at > LONGEST_NOTICE or announced_to >= current:
+        listening = memory.listening_since or now
+        if now - listening < HEARING_SECONDS and not all(pod.heard for pod in pods):
+            words = f"{target} are enough; which pods are idle is heard within {HEARING_SECONDS:g} s"
+            noted = Memory(None, 0, listening, since, memory.unmarked)
+            return Plan(current, noted, words, next_at=listening + HEARING_SECONDS)
         announced_at, announced_to = now, target
     step = max(target, announced_to)
     if now - announced_at < NOTICE_SECONDS:
-        noted = Memory(announced_at, announced_to, since, memory.unmarked)
+        noted = Memory(announced_at, announced_to, memory.listening_since, since, memory.unmarked)
         words = f"{step} are announced: pods are marked by the work they still have, and idle ones go first"
         return Plan(current, noted, words, step, marks(pods), announced_at + NOTICE_SECONDS)
     unsafe = [] if overdue else [pod for pod in _going(worker, pods, step) if not pod.safe]

@@ -58,6 +58,7 @@ def _moved_by(state: WorkerState, seconds: float) -> WorkerState:
         drain=replace(
             state.drain,
             announced_at=_moved(state.drain.announced_at, by),
+            listening_since=_moved(state.drain.listening_since, by),
             waiting_since=_moved(state.drain.waiting_since, by),
         ),
         others=replace(
