@@ -17,7 +17,7 @@ from scaler.core.victims import EXIT_SECONDS, PodAtWork, by_ordinal, marks
 
 #: Seconds between announcing a step down and making it: for one patch per pod.
 NOTICE_SECONDS = 5.0
-#: A step waits so long, four heartbeats, for workers that haven't been heard: a service that has just started.
+#: A step waits so long, four heartbeats, for workers that were not heard yet: this service has just started.
 HEARING_SECONDS = 8.0
 #: A step that was announced so long ago, before a time without decisions, is announced anew.
 LONGEST_NOTICE = 60.0
