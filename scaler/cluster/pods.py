@@ -45,7 +45,15 @@ def named(pods: Iterable[Pod]) -> tuple[PodSeen, ...]:
     """The pods one by one, by name; those that leave aren't among them."""
     stay = sorted((pod for pod in pods if not pod.leaving), key=lambda pod: pod.name)
     return tuple(
-        PodSeen(pod.name, _is_ready(pod) or _was_ready(pod), pod.grace, pod.cost, pod.created) for pod in stay
+        PodSeen(
+            pod.name,
+            _is_ready(pod) or _was_ready(pod),
+            pod.grace,
+            pod.cost,
+            pod.created,
+            ready=_is_ready(pod),
+        )
+        for pod in stay
     )
 
 

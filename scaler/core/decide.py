@@ -24,6 +24,8 @@ from scaler.core.tolerance import land
 
 #: A recommendation stays a finite number of pods whatever was read.
 MOST_REPLICAS = 1_000_000
+#: Limits that hold a step down for the moment: what it waits for is remembered.
+_HELD: frozenset[Bound] = frozenset({"data", "recovery", "unfollowed", "running", "load"})
 #: Rounding: 200.00000000000003 slots on pods of 200 are one pod.
 CEIL_SLACK = 1e-9
 
@@ -54,7 +56,13 @@ def decide(
     if decision.desired < decision.previous:
         # Nothing holds an order back; that its pods are marked in time isn't certain.
         pods = victims.order(
-            subject.worker, observation, rate=0.0, waiting=0, service_time=decision.service_time, now=now
+            subject.worker,
+            observation,
+            rate=0.0,
+            waiting=0,
+            running=None,
+            service_time=decision.service_time or subject.worker.service_time,
+            now=now,
         )
         decision = replace(decision, costs=victims.marks(pods or []))
     return after, decision
@@ -72,7 +80,11 @@ def _decide_by_load(
 
     state, current = adopt(worker, state, observation, now)
     state = note_quality(worker, state, observation, assessment, now)
-    state = replace(state, starts=drain.watch(state.starts, observation, now))
+    state = replace(
+        state,
+        starts=drain.watch(state.starts, observation, now),
+        sight=drain.look(state.sight, observation, now),
+    )
     state, picture = look(worker, state, observation, now, fresh=assessment.quality == "fresh")
     terms = demand.terms(worker, _load(state, picture, observation, current, now), now)
     winner, needed = _winner(terms)
@@ -102,10 +114,10 @@ def _decide_by_load(
         detail = f"{wanted} needed, but {kept.why}"
 
     desired, limit, detail = _landed(worker, state, Step(desired, limit, detail), current, now)
-    leaving = _leave(worker, state, picture, observation, current=current, desired=desired, now=now)
-    if leaving.replicas > desired:
-        desired, limit = leaving.replicas, "draining"
-    detail = leaving.why or detail
+    step, leaving = _carefully(
+        worker, state, picture, observation, Step(desired, limit, detail), current, now
+    )
+    desired, limit, detail = step.desired, step.limit, step.detail
 
     history = state.history
     if assessment.quality == "fresh" or wanted > current:
@@ -262,6 +274,26 @@ def _landed(
     return landing.replicas, "deadband" if landing.why else step.limit, landing.why or step.detail
 
 
+def _carefully(  # noqa: PLR0917 - as its neighbours, with the step between
+    worker: WorkerPolicy,
+    state: WorkerState,
+    picture: Picture,
+    observation: Observation,
+    step: Step,
+    current: int,
+    now: float,
+) -> tuple[Step, drain.Plan]:
+    """A step with regard for those who carry it out and for the tasks of the pods that go."""
+    if step.desired < current:
+        step = Step(*_followed(worker, observation, step, current))
+    leaving = _leave(worker, state, picture, observation, current=current, desired=step.desired, now=now)
+    if step.desired >= current and step.limit in _HELD:
+        leaving = replace(leaving, memory=drain.held(state.drain))
+    if leaving.replicas > step.desired:
+        step = Step(*_landed(worker, state, Step(leaving.replicas, "draining", leaving.why), current, now))
+    return replace(step, detail=leaving.why or step.detail), leaving
+
+
 def _leave(
     worker: WorkerPolicy,
     state: WorkerState,
@@ -275,18 +307,48 @@ def _leave(
     """What becomes of a step down in front of the pods that would go."""
     if desired >= current:
         return drain.Plan(desired)
+    if observation.named is None and _drains(worker) and state.sight.lost_pods(now):
+        return drain.unseen(worker, state.drain, current=current, desired=desired, now=now)
+    running, waiting, seconds = picture.backlog.running, picture.backlog.waiting[1], picture.service_time
+    rate = state.starts.rate(now)
+    if state.starts.since is None:
+        # No heartbeats: then what arrives is the next best.
+        rate = arrivals.lasting_rate(state.arrivals, float(waiting), seconds)
     pods = victims.order(
         worker,
         observation,
-        rate=state.starts.rate(now),
-        waiting=picture.backlog.waiting[1],
-        service_time=picture.service_time,
+        rate=rate,
+        waiting=waiting,
+        running=running[1] if running else None,
+        service_time=seconds,
         now=now,
     )
     if current > worker.replicas.max:
         # The HPA clamps at once; the pods are marked all the same.
         return drain.Plan(desired, costs=victims.marks(pods or []))
-    return drain.plan(worker, state.drain, pods, current=current, desired=desired, now=now)
+    told = state.sight.lost_workers(now)
+    return drain.plan(worker, state.drain, pods, current=current, desired=desired, told=told, now=now)
+
+
+def _drains(worker: WorkerPolicy) -> bool:
+    return worker.drain.enabled and worker.mode == "scale"
+
+
+def _followed(
+    worker: WorkerPolicy, observation: Observation, step: Step, current: int
+) -> tuple[int, Bound, str]:
+    """(replicas, limit, detail) of a step down: none is made on top of one that nobody has carried out.
+
+    While KEDA or the HPA don't act (a pause, a broken metric), the number would fall on, step by step, to be
+    carried out as one step once they act again, whatever the burst policy says.
+    """
+    spec = observation.replicas_current
+    if spec is None or spec <= current or worker.mode != "scale" or current > worker.replicas.max:
+        return step.desired, step.limit, step.detail
+    words = (
+        f"{step.desired} wanted, but {spec} replicas stand there: the step to {current} isn't carried out yet"
+    )
+    return current, "unfollowed", words
 
 
 def _winner(terms: tuple[Term, ...]) -> tuple[str, int]:
@@ -322,7 +384,7 @@ def _next_step(
 ) -> float | None:
     current = state.desired or 0
     if (
-        limit in {"data", "running", "load", "deadband", "draining"}
+        limit in {"data", "running", "load", "deadband", "draining", "unfollowed"}
         or recommendation == current
         or current >= worker.replicas.max < recommendation
     ):

@@ -21,6 +21,7 @@ Bound = Literal[
     "running",
     "load",
     "draining",
+    "unfollowed",
     "override",
 ]
 

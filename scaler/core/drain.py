@@ -8,17 +8,19 @@ certain. Otherwise it waits, or is made as far as that is true.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scaler.core.observation import Observation
 from scaler.core.policy import WorkerPolicy
 from scaler.core.policy.values import format_duration
-from scaler.core.victims import EXIT_SECONDS, PodAtWork, by_ordinal, marks
+from scaler.core.victims import EXIT_SECONDS, PodAtWork, by_ordinal, marks, reports_by_pod
 
 #: Seconds between announcing a step down and making it: for one patch per pod.
 NOTICE_SECONDS = 5.0
 #: A step waits so long, four heartbeats, for workers that were not heard yet: this service has just started.
 HEARING_SECONDS = 8.0
+#: So long it is remembered that pods, or their workers, could be seen: that they can't any more is no leave.
+SIGHT_SECONDS = 3600.0
 #: A step that was announced so long ago, before a time without decisions, is announced anew.
 LONGEST_NOTICE = 60.0
 #: Starts of tasks are counted for so long, in steps; before a quarter of it has passed nothing is known.
@@ -43,6 +45,22 @@ class Starts:
         if self.since is None or now - self.since < STARTS_SECONDS / 4:
             return None
         return sum(count for _, count in self.counts) / min(STARTS_SECONDS, now - self.since)
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """When the pods were last seen one by one, and when a worker was last known to be in one of them."""
+
+    pods_at: float | None = None
+    heard_at: float | None = None
+
+    def lost_pods(self, now: float) -> bool:
+        """Whether pods that can't be seen now could be, not long ago."""
+        return self.pods_at is not None and now - self.pods_at < SIGHT_SECONDS
+
+    def lost_workers(self, now: float) -> bool:
+        """The same of workers."""
+        return self.heard_at is not None and now - self.heard_at < SIGHT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +91,41 @@ class Plan:
     next_at: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A step down that may be made as far as `target`, and what keeps it from more."""
+
+    current: int
+    target: int
+    why: str
+    #: Since when it waits, and until when it does.
+    since: float | None
+    until: float | None
+    overdue: bool
+
+
+def look(memory: Sight, observation: Observation, now: float) -> Sight:
+    """The memory after a tick."""
+    if observation.named is None:
+        return memory
+    return Sight(now, now if reports_by_pod(observation) else memory.heard_at)
+
+
+def unseen(worker: WorkerPolicy, memory: Memory, *, current: int, desired: int, now: float) -> Plan:
+    """A step down while the pods can't be read, although they could be: it waits, as for tasks."""
+    since = now if memory.waiting_since is None else memory.waiting_since
+    until = None if worker.drain.max_wait is None else since + worker.drain.max_wait
+    if until is not None and now >= until:
+        return Plan(desired)
+    why = f"{desired} are enough, but the pods can't be read now: which of them run tasks isn't known"
+    return Plan(current, Memory(waiting_since=since), why, next_at=until)
+
+
+def held(memory: Memory) -> Memory:
+    """What stays of a step down that something else forbids for the moment."""
+    return Memory(waiting_since=memory.waiting_since, unmarked=memory.unmarked)
+
+
 def plan(
     worker: WorkerPolicy,
     memory: Memory,
@@ -80,6 +133,7 @@ def plan(
     *,
     current: int,
     desired: int,
+    told: bool,
     now: float,
 ) -> Plan:
     """What becomes of a step from `current` down to `desired`.
@@ -90,10 +144,23 @@ def plan(
         pods: in the order in which they would go; None: they aren't known, and a step is made as it is.
         current: replicas of the last decision.
         desired: what load, window and burst policy allow.
+        told: whether workers told lately in which pods they are; else nothing can be known of their tasks.
         now: seconds since the epoch.
     """
     if desired >= current or pods is None:
         return Plan(desired)
+    if not told and not any(pod.heard for pod in pods if pod.seen.works):
+        listening = memory.listening_since or now
+        if now - listening < HEARING_SECONDS:
+            return _listens(memory, desired, current, listening)
+        return Plan(desired)
+    return _weighed(worker, memory, pods, current=current, desired=desired, now=now)
+
+
+def _weighed(
+    worker: WorkerPolicy, memory: Memory, pods: list[PodAtWork], *, current: int, desired: int, now: float
+) -> Plan:
+    """The plan in front of pods whose work is known."""
     target, since = _safe_target(pods, current, desired), memory.waiting_since
     why = "" if target == desired else _waits(pods, desired)
     if not why and not memory.unmarked:
@@ -106,26 +173,37 @@ def plan(
         target, why = desired, ""
     if target == current:
         return Plan(current, Memory(waiting_since=since), why, next_at=until)
+    return _announced(worker, memory, pods, Wish(current, target, why, since, until, overdue=overdue), now)
+
+
+def _announced(worker: WorkerPolicy, memory: Memory, pods: list[PodAtWork], wish: Wish, now: float) -> Plan:
+    """First the announcement of a step, then the step."""
+    current, since = wish.current, wish.since
     announced_at, announced_to = memory.announced_at, memory.announced_to
     if announced_at is None or now - announced_at > LONGEST_NOTICE or announced_to >= current:
         listening = memory.listening_since or now
         if now - listening < HEARING_SECONDS and not all(pod.heard for pod in pods):
-            words = f"{target} are enough; which pods are idle is heard within {HEARING_SECONDS:g} s"
-            noted = Memory(None, 0, listening, since, memory.unmarked)
-            return Plan(current, noted, words, next_at=listening + HEARING_SECONDS)
-        announced_at, announced_to = now, target
-    step = max(target, announced_to)
+            return _listens(replace(memory, waiting_since=since), wish.target, current, listening)
+        announced_at, announced_to = now, wish.target
+    step = max(wish.target, announced_to)
     if now - announced_at < NOTICE_SECONDS:
         noted = Memory(announced_at, announced_to, memory.listening_since, since, memory.unmarked)
         words = f"{step} are announced: pods are marked by the work they still have, and idle ones go first"
         return Plan(current, noted, words, step, marks(pods), announced_at + NOTICE_SECONDS)
-    unsafe = [] if overdue else [pod for pod in _going(worker, pods, step) if not pod.safe]
+    unsafe = [] if wish.overdue else [pod for pod in _going(worker, pods, step) if not pod.safe]
     if unsafe:
         words = (
             f"{step} are enough, but Kubernetes could take {_names(unsafe)}: the pods don't carry the marks"
         )
-        return Plan(current, Memory(waiting_since=since or now, unmarked=True), words, next_at=until)
-    return Plan(step, Memory(waiting_since=since if why else None), why)
+        waits = Memory(waiting_since=now if since is None else since, unmarked=True)
+        return Plan(current, waits, words, next_at=wish.until)
+    return Plan(step, Memory(waiting_since=since if wish.why else None), wish.why)
+
+
+def _listens(memory: Memory, target: int, current: int, since: float) -> Plan:
+    words = f"{target} are enough; which pods are idle is heard within {HEARING_SECONDS:g} s"
+    noted = Memory(None, 0, since, memory.waiting_since, memory.unmarked)
+    return Plan(current, noted, words, next_at=since + HEARING_SECONDS)
 
 
 def _going(worker: WorkerPolicy, pods: list[PodAtWork], replicas: int) -> list[PodAtWork]:
@@ -143,7 +221,7 @@ def _going(worker: WorkerPolicy, pods: list[PodAtWork], replicas: int) -> list[P
 
 
 def _rank(pod: PodAtWork) -> tuple[bool, int]:
-    return pod.seen.works, pod.seen.cost or 0
+    return pod.seen.ready, pod.seen.cost or 0
 
 
 def watch(memory: Starts, observation: Observation, now: float) -> Starts:

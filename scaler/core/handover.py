@@ -65,6 +65,11 @@ def _moved_by(state: WorkerState, seconds: float) -> WorkerState:
             state.others,
             seen=tuple((at + _whole(by, others.STEP_SECONDS), count) for at, count in state.others.seen),
         ),
+        sight=replace(
+            state.sight,
+            pods_at=_moved(state.sight.pods_at, by),
+            heard_at=_moved(state.sight.heard_at, by),
+        ),
         # Heartbeats are summed by each process from its own start.
         starts=Starts(),
     )

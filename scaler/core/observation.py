@@ -164,6 +164,8 @@ class PodSeen:
     #: Annotation controller.kubernetes.io/pod-deletion-cost; None: it has none.
     cost: int | None = None
     created: float | None = None
+    #: Whether it is ready now: of two pods Kubernetes takes the one away that isn't, whatever they cost.
+    ready: bool = True
 
 
 @dataclass(frozen=True, slots=True)

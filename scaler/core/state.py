@@ -15,6 +15,7 @@ from scaler.core.announcement import Announcement
 from scaler.core.arrivals import Arrivals
 from scaler.core.behavior import History
 from scaler.core.drain import Memory as DrainMemory
+from scaler.core.drain import Sight as DrainSight
 from scaler.core.drain import Starts
 from scaler.core.lead import Lead
 from scaler.core.others import Others
@@ -61,6 +62,7 @@ class WorkerState:
     #: A step down that is announced, or that waits for tasks.
     drain: DrainMemory = field(default_factory=DrainMemory)
     starts: Starts = field(default_factory=Starts)
+    sight: DrainSight = field(default_factory=DrainSight)
     #: Whether `desired` is a number that nobody followed: the class was in shadow mode.
     shadow: bool = False
     others: Others = field(default_factory=Others)

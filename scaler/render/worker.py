@@ -4,16 +4,12 @@ A worker that runs other slots, queues or prefetch than its policy makes every n
 scaler wrong, so they are rendered from it instead of being written twice.
 """
 
-from math import ceil, exp, log
-from statistics import NormalDist
+from math import ceil
 
 from scaler.core.policy import WorkerPolicy
+from scaler.core.victims import need_of_a_full_pod
 from scaler.render.target import Service, Target
 
-#: Share of the tasks that end by themselves in a soft shutdown; the others go back to the queue.
-FINISHED_SHARE = 0.99
-#: The same where nothing can be given back: a task that is killed is lost, or seen again after an hour.
-FINISHED_SHARE_WARM = 0.999
 #: Least seconds for running tasks to end: short tasks call slow databases at times.
 LEAST_SOFT_SECONDS = 30
 LEAST_WARM_SECONDS = 60
@@ -58,18 +54,13 @@ def gives_back(worker: WorkerPolicy) -> bool:
 
 
 def shutdown_seconds(worker: WorkerPolicy) -> int:
-    """Seconds in which nearly all tasks end that begin at the worst moment; whole tens.
+    """Seconds in which the tasks of a full pod end, but for the risk that a step down takes; whole tens.
 
-    Service times as everywhere: lognormal, with the policy's mean and coefficient of variation.
+    By the same reckoning as `scaler.core.victims`, so that no step down has to wait for a grace period that
+    was rendered, as long as tasks take what the policy says.
     """
-    share, least = (
-        (FINISHED_SHARE, LEAST_SOFT_SECONDS)
-        if gives_back(worker)
-        else (FINISHED_SHARE_WARM, LEAST_WARM_SECONDS)
-    )
-    variance = log(1 + worker.service_time_cv**2)
-    longest = worker.service_time * exp(NormalDist().inv_cdf(share) * variance**0.5 - variance / 2)
-    return max(least, ceil(longest / 10) * 10)
+    least = LEAST_SOFT_SECONDS if gives_back(worker) else LEAST_WARM_SECONDS
+    return max(least, ceil(need_of_a_full_pod(worker) / 10) * 10)
 
 
 def _arguments(target: Target, seconds: int) -> list[str]:

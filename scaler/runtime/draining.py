@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 WRITE_SECONDS = 4.0
 #: An announcement that goes on for longer (the number changed again and again) is a new one.
 STEP_SECONDS = 60.0
+#: How long the marks of a step that was made without an announcement are still of use: the HPA's period.
+ORDERED_SECONDS = 20.0
 #: After a refusal that a person has to mend, and after a 429 that says no time.
 REFUSED_SECONDS = 60.0
 THROTTLED_SECONDS = 1.0
@@ -48,6 +50,8 @@ class Step:
 
     began: float
     desired: int
+    #: Made already, and not announced before.
+    ordered: bool = False
     #: What was sent, by pod; and pods that were marked a second time.
     sent: dict[str, int] = field(default_factory=dict)
     raised: set[str] = field(default_factory=set)
@@ -235,10 +239,11 @@ def _step(step: Step | None, decision: Decision, now: float) -> Step | None:
 
     Where it leads may change meanwhile; once it is made, desired has changed.
     """
-    if decision.stepping_down_to is None or not decision.costs:
-        return None
+    if not decision.costs:
+        # An order or a lowered max comes without an announcement: its marks are given in one decision.
+        return step if step is not None and step.ordered and now - step.began < ORDERED_SECONDS else None
     if step is None or step.desired != decision.desired or not 0 <= now - step.began < STEP_SECONDS:
-        return Step(now, decision.desired)
+        return Step(now, decision.desired, ordered=decision.stepping_down_to is None)
     return step
 
 

@@ -152,6 +152,7 @@ class Meter:
                 grace=grace,
                 cost=pod.cost,
                 created=EPOCH + pod.created,
+                ready=pod.phase is Phase.READY,
             )
             for pod in self.world.fleet(fleet)
         )

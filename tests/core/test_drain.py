@@ -27,6 +27,13 @@ QUICK = {
     },
 }
 
+ONE_BY_ONE = {
+    "scaleDown": {
+        "stabilizationWindowSeconds": 0,
+        "policies": [{"type": "Pods", "value": 1, "periodSeconds": 15}],
+    }
+}
+
 
 def long_tasks(build: Build, **changes: Any) -> WorkerClass:
     """One slot, tasks of a minute, up to 12 pods."""
@@ -68,6 +75,10 @@ class Story:
     def __init__(self, subject: WorkerClass, count: int, busy: dict[int, int]) -> None:
         self.subject, self.count, self.busy = subject, count, busy
         self.named: tuple[PodSeen, ...] | None = pods(count)
+        self.reports: tuple[WorkerReport, ...] | None = None
+        #: spec.replicas; None: they do what is decided at once.
+        self.spec: int | None = None
+        self.suspicious = False
         #: Whether somebody writes the marks.
         self.marked = True
         # No task has begun for two minutes.
@@ -84,9 +95,12 @@ class Story:
             seen = Observation(
                 self.now,
                 (queue, *others),
-                workers=workers(self.busy, self.count, self.now),
+                workers=workers(self.busy, self.count, self.now)
+                if self.reports is None
+                else tuple(replace(one, heard_at=self.now) for one in self.reports),
                 named=self.named,
-                replicas_current=self.count,
+                replicas_current=self.spec or self.state.desired,
+                suspicions=("queue 'email' looks odd",) if self.suspicious else (),
             )
             self.state, self.decision = decide(self.subject, state or self.state, seen, self.now)
             state = None
@@ -154,7 +168,7 @@ def test_patience_may_have_an_end(io_class: Build) -> None:
 def test_a_pod_whose_worker_isnt_heard_may_run_anything(io_class: Build) -> None:
     subject = long_tasks(io_class)
     seen = Observation(T0, workers=workers({}, 2, T0), named=pods(3))
-    found = order(subject.worker, seen, rate=0.0, waiting=0, service_time=60.0, now=T0)
+    found = order(subject.worker, seen, rate=0.0, waiting=0, running=None, service_time=60.0, now=T0)
     assert found is not None
     assert [(pod.seen.name, pod.heard, pod.safe) for pod in found] == [
         ("io-1", True, True),
@@ -170,7 +184,9 @@ def test_a_worker_that_has_fallen_silent_may_run_anything_and_a_solo_one_runs_it
         reports = workers({}, 3, T0)
         reports = (replace(reports[0], heard_at=T0 - silence), *reports[1:])
         seen = Observation(T0, workers=reports, named=pods(3))
-        found = order(subject.worker, seen, rate=0.0, waiting=0, service_time=60.0, now=T0) or []
+        found = (
+            order(subject.worker, seen, rate=0.0, waiting=0, running=None, service_time=60.0, now=T0) or []
+        )
         assert [pod.seen.name for pod in found if pod.safe] == ["io-2", "io-1"]
         assert not found[-1].heard
 
@@ -178,22 +194,24 @@ def test_a_worker_that_has_fallen_silent_may_run_anything_and_a_solo_one_runs_it
 def test_pods_that_start_go_first_and_a_statefulset_has_no_choice(io_class: Build) -> None:
     starting = (*pods(2), PodSeen("io-2", works=False, created=T0 - 5))
     seen = Observation(T0, workers=workers({1: 1}, 2, T0), named=starting)
-    found = order(long_tasks(io_class).worker, seen, rate=0.0, waiting=0, service_time=60.0, now=T0)
+    found = order(
+        long_tasks(io_class).worker, seen, rate=0.0, waiting=0, running=None, service_time=60.0, now=T0
+    )
     assert [pod.seen.name for pod in found or ()] == ["io-2", "io-0", "io-1"]
     stateful = long_tasks(io_class, scaleTarget={"kind": "StatefulSet", "name": "io"})
     seen = replace(seen, named=pods(3))
-    found = order(stateful.worker, seen, rate=0.0, waiting=0, service_time=60.0, now=T0)
+    found = order(stateful.worker, seen, rate=0.0, waiting=0, running=None, service_time=60.0, now=T0)
     assert [pod.seen.name for pod in found or ()] == ["io-2", "io-1", "io-0"]
 
 
 def test_an_idle_pod_isnt_safe_while_long_tasks_keep_coming(io_class: Build) -> None:
     """One task a minute on 3 pods: 11 % that one begins within 20 s in the pod that goes."""
     worker, seen = long_tasks(io_class).worker, Observation(T0, workers=workers({}, 3, T0), named=pods(3))
-    coming = order(worker, seen, rate=1 / 60, waiting=0, service_time=60.0, now=T0) or []
+    coming = order(worker, seen, rate=1 / 60, waiting=0, running=None, service_time=60.0, now=T0) or []
     assert not any(pod.safe for pod in coming)
-    short = order(worker, seen, rate=1.0, waiting=0, service_time=1.0, now=T0) or []
+    short = order(worker, seen, rate=1.0, waiting=0, running=None, service_time=1.0, now=T0) or []
     assert all(pod.safe for pod in short), "short ones end in time"
-    quiet = order(worker, seen, rate=0.0, waiting=0, service_time=60.0, now=T0) or []
+    quiet = order(worker, seen, rate=0.0, waiting=0, running=None, service_time=60.0, now=T0) or []
     assert all(pod.safe for pod in quiet)
 
 
@@ -251,6 +269,89 @@ def test_pods_that_nobody_marks_are_not_taken_for_idle_ones(io_class: Build) -> 
     idle = Story(long_tasks(io_class), 3, {})
     idle.marked = False
     assert idle.play(6).desired == 1, "of idle pods any may go"
+
+
+def test_pods_that_cant_be_read_any_more_are_no_leave_to_kill(io_class: Build) -> None:
+    story = Story(long_tasks(io_class, concurrency=16, drain={"maxWait": "10m"}), 3, {0: 2, 1: 2, 2: 1})
+    since = story.play(20).waiting_since
+    story.named = None
+    lost = story.play(100)
+    assert (lost.desired, lost.limit, lost.waiting_since) == (3, "draining", since)
+    assert "the pods can't be read now" in lost.limit_detail
+    assert story.play(500).desired == 1, "until maxWait"
+
+
+def test_a_wait_goes_on_counting_through_doubtful_readings(io_class: Build) -> None:
+    story = Story(long_tasks(io_class, concurrency=16, drain={"maxWait": "2m"}), 3, {0: 2, 1: 2, 2: 1})
+    story.play(60)
+    story.suspicious = True
+    assert story.play(5).limit == "data"
+    story.suspicious = False
+    assert story.play(62).desired == 1
+
+
+def test_of_pods_the_one_that_isnt_ready_goes_first_whatever_it_costs(io_class: Build) -> None:
+    """Its probe fails, its tasks run: to take the idle one in its stead isn't in anybody's power."""
+    story = Story(long_tasks(io_class, concurrency=16), 3, {0: 4})
+    story.named = (replace(pods(3)[0], ready=False), *pods(3)[1:])
+    assert story.play(30).desired == 3
+    assert "io-0" in story.decision.limit_detail
+    young = replace(pods(3)[0], ready=False, works=False)
+    story.named = (young, *pods(3)[1:])
+    assert story.play(30).desired == 3, "never ready yet, but its worker tells of tasks"
+
+
+def test_all_workers_of_a_pod_count(io_class: Build) -> None:
+    subject = long_tasks(io_class, concurrency=16)
+    busy, idle = workers({0: 4}, 2, T0)
+    reports = (replace(busy, hostname="w1@io-0.pods"), replace(idle, hostname="w2@io-0.pods"))
+    seen = Observation(T0, workers=reports, named=pods(1))
+    found = order(subject.worker, seen, rate=0.0, waiting=0, running=None, service_time=60.0, now=T0) or []
+    assert [pod.running for pod in found] == [4]
+
+
+def test_without_a_word_of_any_worker_what_the_broker_shows_has_to_do(io_class: Build) -> None:
+    """Heartbeats are off: nothing runs for certain, or it is as without a cluster, after some seconds."""
+    for busy in ({}, {0: 2}):
+        story = Story(long_tasks(io_class, concurrency=16), 3, busy)
+        story.reports = ()
+        assert story.play(30).desired == 1
+    renamed = Story(long_tasks(io_class, concurrency=16), 3, {})
+    renamed.reports = tuple(replace(one, hostname=f"w{n}@prod") for n, one in enumerate(workers({}, 3, T0)))
+    assert renamed.play(30).desired == 1
+
+
+def test_a_worker_that_hangs_goes_before_the_healthy_one(io_class: Build) -> None:
+    """RabbitMQ knows of one consumer, and one worker is heard: the other pod does nothing."""
+    subject, reports = long_tasks(io_class), workers({}, 1, T0)
+    queue = QueueReading("email", 0, 0, 0, 1, kind="classic")
+    seen = Observation(
+        T0, (queue,), workers=reports, named=(*pods(1), replace(pods(2)[1], created=T0 - 9000))
+    )
+    found = order(subject.worker, seen, rate=0.0, waiting=0, running=1, service_time=60.0, now=T0) or []
+    assert {pod.seen.name: pod.cost for pod in found} == {"io-0": 0, "io-1": 0}
+    busy = replace(seen, workers=workers({0: 1}, 1, T0))
+    found = order(subject.worker, busy, rate=0.0, waiting=0, running=1, service_time=60.0, now=T0) or []
+    assert [pod.seen.name for pod in found] == ["io-1", "io-0"]
+
+
+def test_no_step_is_made_on_top_of_one_that_nobody_carries_out(io_class: Build) -> None:
+    """Paused at 12: desired would fall to 1, and the HPA would make one step of it once it may."""
+    story = Story(long_tasks(io_class, behavior=ONE_BY_ONE), 12, {})
+    story.spec = 12
+    assert story.play(60).desired == 11
+    assert story.play(600).desired == 11
+    assert story.decision.limit == "unfollowed"
+    story.spec = None
+    assert story.play(60).desired < 11
+
+
+def test_part_of_a_step_that_a_deadband_would_swallow_isnt_made(io_class: Build) -> None:
+    """20 pods of which one is idle, and an HPA that ignores 10 %: 19 would be said for ever."""
+    fields = {"replicas": {"min": 1, "max": 30}, "hpaTolerance": "0.1", "concurrency": 16}
+    story = Story(long_tasks(io_class, **fields), 20, dict.fromkeys(range(19), 1))
+    assert story.play(60).desired == 20
+    assert story.decision.limit == "deadband"
 
 
 def test_more_work_takes_the_announcement_back(io_class: Build) -> None:
