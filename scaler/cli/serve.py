@@ -168,7 +168,7 @@ def serve(
         )
         loaded = settings.load()
         access = find_access(kubernetes)
-        store = open_store(state, access)
+        store = open_store(state, access, environment=environment or "")
         if record is not None:
             flight = FlightRecorder(record)
             flight.start()

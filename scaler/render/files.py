@@ -23,7 +23,11 @@ def render(policies: Mapping[str, ScalingPolicy], service: Service) -> dict[str,
         RenderError: a class that can't be rendered.
     """
     found = targets(policies)
-    objects = {f"scaledobject-{_stem(target)}.yaml": scaled_object(target, service) for target in found}
+    objects = {
+        f"scaledobject-{_stem(target)}.yaml": scaled_object(target, service)
+        for target in found
+        if target.worker.mode == "scale"
+    }
     patches = {f"worker-{_stem(target)}.yaml": worker_patch(target, service) for target in found}
     documents = {
         **objects,

@@ -46,7 +46,8 @@ class Target:
 def targets(policies: Mapping[str, ScalingPolicy]) -> list[Target]:
     """All worker classes of the policies that are scaled, sorted by policy and class.
 
-    Those in shadow mode are somebody else's to scale.
+    Those in shadow mode are somebody else's to scale: they get no ScaledObject, and the settings of their
+    workers are the policy's all the same.
 
     Raises:
         RenderError: a class that can't be rendered.
@@ -55,7 +56,8 @@ def targets(policies: Mapping[str, ScalingPolicy]) -> list[Target]:
         _target(name, worker_class, policies[name])
         for name in sorted(policies)
         for worker_class, worker in sorted(policies[name].spec.workers.items(), key=lambda one: one[0])
-        if worker.mode == "scale"
+        # Without a workload there is nothing to render, which a class in shadow mode may be.
+        if worker.mode == "scale" or worker.scale_target is not None
     ]
     _refuse_shared(found)
     return found

@@ -36,6 +36,8 @@ log = structlog.get_logger(__name__)
 
 #: Decisions are never closer together than this, however many brokers there are.
 LEAST_SPACING = 0.25
+#: Deciding gives the event loop its turn after so long.
+TURN_SECONDS = 0.01
 #: How long a class without history waits for the cluster to state its replicas before it does without.
 FIRST_SIGHT_SECONDS = 5.0
 
@@ -204,17 +206,20 @@ class Engine:
     async def turn(self) -> None:
         """Decide once, or take over what another replica has decided, and publish the result."""
         async with self._turning:
+            sight = self._look()
             if not self._store.shared:
-                self.tick()
-            elif not await self._lead():
-                self._follow(self._look())
+                self._settle(sight, *await self._decide(sight))
+            elif not await self._lead(sight):
+                self._follow(sight)
 
     def tick(self) -> None:
         """Decide every class once and publish the result: for a process that asks nobody."""
-        sight = self._look()
-        self._settle(sight, *self._decide(sight))
+        sight, states, decisions = self._look(), dict(self._states), dict(self._decisions)
+        for key in sight.observations:
+            self._decide_one(key, sight, states, decisions)
+        self._settle(sight, states, decisions)
 
-    async def _lead(self) -> bool:
+    async def _lead(self, sight: Sight) -> bool:
         """Decide, if that is this replica's part; True where it came into force."""
         role = self.leadership
         if not role.election.leads():
@@ -229,10 +234,10 @@ class Engine:
             self._states = {key: state for key, state in states.items() if key in self._subjects}
             decisions = role.known.record.decisions
             self._decisions = {key: one for key, one in decisions.items() if key in self._subjects}
+            sight = self._look()
         if not role.election.leads():
             return False
-        sight = self._look()
-        states, decisions = self._decide(sight)
+        states, decisions = await self._decide(sight)
         if not role.is_due(decisions, self._digest):
             self._states, self._decisions = states, decisions
             return False
@@ -253,27 +258,35 @@ class Engine:
             observations[key] = with_workload(observation, subject.worker, workloads[key])
             self._recorder.record_reading(key, subject.worker, observations[key])
         brokers = tuple(
-            sampler.status(self._classes_on(broker)) for broker, (sampler, _) in self._samplers.items()
+            sampler.status(self._classes_on(broker), readings[broker])
+            for broker, (sampler, _) in self._samplers.items()
         )
         return Sight(now, observations, workloads, brokers)
 
-    def _decide(self, sight: Sight) -> tuple[dict[Key, WorkerState], dict[Key, Decision]]:
+    async def _decide(self, sight: Sight) -> tuple[dict[Key, WorkerState], dict[Key, Decision]]:
         """The next memory and decision of each class; nothing is in force yet."""
-        states, decisions, now = dict(self._states), dict(self._decisions), sight.now
-        for key, observation in sight.observations.items():
-            if sight.workloads[key].expected and now < self._new.get(key, now):
-                continue  # its replicas are about to be known, and are what it starts from
-            before = self._orders.merged(key, states.get(key, WorkerState()))
-            try:
-                states[key], decisions[key] = decide(self._subjects[key], before, observation, now)
-            except (
-                Exception
-            ):  # one class's fault must not stop the others; its decision ages and KEDA is told
-                log.exception("deciding failed", policy=key[0], worker_class=key[1])
-                # A state that can't be decided from must not come back. The replicas and what people ordered
-                # stay; without a time of decision nothing steps down for a window.
-                states[key] = replace(before.orders, desired=before.desired, active=before.active)
+        states, decisions, began = dict(self._states), dict(self._decisions), self._clock()
+        for key in sight.observations:
+            self._decide_one(key, sight, states, decisions)
+            if self._clock() - began > TURN_SECONDS:
+                await asyncio.sleep(0)  # KEDA's calls don't wait for 500 classes
+                began = self._clock()
         return states, decisions
+
+    def _decide_one(
+        self, key: Key, sight: Sight, states: dict[Key, WorkerState], decisions: dict[Key, Decision]
+    ) -> None:
+        now = sight.now
+        if sight.workloads[key].expected and now < self._new.get(key, now):
+            return  # its replicas are about to be known, and are what it starts from
+        before = self._orders.merged(key, states.get(key, WorkerState()))
+        try:
+            states[key], decisions[key] = decide(self._subjects[key], before, sight.observations[key], now)
+        except Exception:  # one class's fault must not stop the others; its decision ages and KEDA is told
+            log.exception("deciding failed", policy=key[0], worker_class=key[1])
+            # A state that can't be decided from must not come back. The replicas and what people ordered
+            # stay; without a time of decision nothing steps down for a window.
+            states[key] = replace(before.orders, desired=before.desired, active=before.active)
 
     def _settle(self, sight: Sight, states: dict[Key, WorkerState], decisions: dict[Key, Decision]) -> None:
         """Bring decisions into force here."""

@@ -15,7 +15,7 @@ import structlog
 from scaler.core.observation import BrokerSample, Observation, WorkerReport
 from scaler.core.policy import WorkerPolicy
 from scaler.runtime.clock import Clock, cancelled
-from scaler.runtime.hostnames import matching, patterns
+from scaler.runtime.hostnames import Heard, patterns
 from scaler.runtime.metrics import Metrics
 from scaler.sources.base import EventReceiver, QueueSource, SourceError
 
@@ -38,6 +38,8 @@ class Reading:
     workers: tuple[WorkerReport, ...] | None = None
     #: What is missing from the workers' side, with the remedy.
     gaps: tuple[str, ...] = ()
+    #: The same workers by name.
+    heard: Heard | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class Sampler:
             return Reading(self._sample, self._error, gaps=(self._receiver.problem,))
         # Before all have sent a heartbeat, those that haven't would look as if they had fallen silent.
         heard = None if now < self._deaf_until else self._receiver.reports(now)
-        return Reading(self._sample, self._error, heard)
+        return Reading(self._sample, self._error, heard, heard=None if heard is None else Heard(heard))
 
     async def run(self, sampled: asyncio.Event) -> None:
         """Sweep until cancelled; `sampled` is set after each attempt."""
@@ -135,11 +137,10 @@ class Sampler:
         self._error = f"broker {self.name}: {error}"
         self._metrics.broker_up.labels(self.name).set(0)
 
-    def status(self, classes: Iterable[tuple[str, WorkerPolicy]]) -> BrokerStatus:
-        """How this broker is read, given the classes (name, policy) that it serves."""
-        reading = self.reading
-        wanted = tuple(pattern for name, worker in classes for pattern in patterns(name, worker))
-        known = {report.hostname for report in matching(reading.workers or (), wanted)}
+    def status(self, classes: Iterable[tuple[str, WorkerPolicy]], reading: Reading) -> BrokerStatus:
+        """How this broker is read, given the classes (name, policy) that it serves, and what was read."""
+        wanted = (pattern for name, worker in classes for pattern in patterns(name, worker))
+        known = {report.hostname for report in reading.heard.of(wanted)} if reading.heard else set()
         strangers = tuple(report.hostname for report in reading.workers or () if report.hostname not in known)
         return BrokerStatus(self.name, reading, self.seconds, strangers)
 
@@ -149,7 +150,7 @@ def observe(worker_class: str, worker: WorkerPolicy, reading: Reading) -> Observ
     sample = reading.sample
     if sample is None:
         return Observation(None, error=reading.error)
-    workers = None if reading.workers is None else matching(reading.workers, patterns(worker_class, worker))
+    workers = None if reading.heard is None else reading.heard.of(patterns(worker_class, worker))
     unreadable = dict(sample.unreadable)
     for name in worker.queues:
         if name in unreadable:

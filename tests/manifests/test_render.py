@@ -165,8 +165,10 @@ def test_a_cluster_that_cant_set_the_tolerance_gets_none() -> None:
 def test_a_class_in_shadow_mode_is_somebody_elses() -> None:
     found = rendered(WORKER + "      mode: shadow\n")
 
-    assert sorted(found) == ["classes.yaml", "kustomization.yaml"]
-    assert found["classes.yaml"]["data"] == {}
+    assert sorted(found) == ["classes.yaml", "kustomization.yaml", "worker-worker-one.yaml"]
+    assert list(found["classes.yaml"]["data"].values()) == ["worker-one"], (
+        "its ScaledObject may still be there"
+    )
 
 
 def test_the_fast_path_needs_an_hpa_that_agrees() -> None:

@@ -20,12 +20,13 @@ __all__ = [
 ]
 
 
-def open_store(where: str, access: Access | None = None) -> StateStore:
+def open_store(where: str, access: Access | None = None, *, environment: str = "") -> StateStore:
     """The store for `memory`, `redis://…` or `kubernetes`.
 
     Args:
         where: as given to `serve --state`.
         access: the way to the cluster, which stays its opener's to close.
+        environment: services of different ones keep apart in one Redis database.
 
     Raises:
         StoreError: none of them, or there is no way to the cluster.
@@ -33,7 +34,7 @@ def open_store(where: str, access: Access | None = None) -> StateStore:
     if where == "memory":
         return MemoryStore()
     if where.startswith(("redis://", "rediss://", "unix://")):
-        return RedisStore(where)
+        return RedisStore(where, environment)
     if where == "kubernetes":
         if access is None or access.connection is None:
             reason = access.reason if access is not None else "no cluster is read"

@@ -6,6 +6,7 @@ as well (its mutex is released by one).
 """
 
 import secrets
+from urllib.parse import urlsplit
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
@@ -30,18 +31,32 @@ return 1
 
 
 class RedisStore:
-    """Keys `celery-scaler:lease`, `…:decisions` and `…:orders` of one database."""
+    """Keys `celery-scaler:ENVIRONMENT:lease`, `…:decisions` and `…:orders` of one database."""
 
     shared = True
     routine = 0.8
     poll = 0.5
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, environment: str = "") -> None:
         """Nothing is connected yet.
+
+        Args:
+            url: `redis://…`, with the number of a database at its end.
+            environment: part of the keys, so that two of them never answer each other's numbers.
 
         Raises:
             StoreError: this is no URL of a Redis.
         """
+        self._prefix = f"celery-scaler:{environment}:" if environment else "celery-scaler:"
+        try:
+            path = urlsplit(url).path.strip("/")
+        except ValueError as error:
+            raise StoreError("the state store's URL can't be read; write redis://host:6379/0") from error
+        if not url.startswith("unix://") and path and not path.isdecimal():
+            # redis-py would take database 0.
+            raise StoreError(
+                f"the state store's database {path[:20]!r} is no number; write redis://host:6379/0"
+            )
         try:
             self._redis = redis.Redis.from_url(
                 url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=Retry(NoBackoff(), 0)
@@ -56,7 +71,7 @@ class RedisStore:
             StoreError: it can't be told.
         """
         try:
-            version, text = await self._redis.hmget(_key(name), ["version", "text"])
+            version, text = await self._redis.hmget(self._key(name), ["version", "text"])
         except (RedisError, OSError) as error:
             raise _failed("read", error) from error
         if version is None or text is None:
@@ -74,7 +89,7 @@ class RedisStore:
         written = secrets.token_hex(8)
         arguments = [version or "", written, text, str(_EXPIRES[name])]
         try:
-            done = await self._redis.eval(_WRITE, 1, _key(name), *arguments)
+            done = await self._redis.eval(_WRITE, 1, self._key(name), *arguments)
         except NoPermissionError as error:
             raise StoreError("the state store refuses EVAL; grant +eval to its user") from error
         except (RedisError, OSError) as error:
@@ -87,6 +102,9 @@ class RedisStore:
         """Close the connections."""
         await self._redis.aclose()
 
+    def _key(self, name: Name) -> str:
+        return f"{self._prefix}{name}"
+
 
 def _decoded(value: bytes | str) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value
@@ -94,7 +112,3 @@ def _decoded(value: bytes | str) -> str:
 
 def _failed(how: str, error: Exception) -> StoreError:
     return StoreError(f"the state store can't be {how} ({type(error).__name__})")
-
-
-def _key(name: Name) -> str:
-    return f"celery-scaler:{name}"
