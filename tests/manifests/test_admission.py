@@ -36,9 +36,16 @@ def scaled_object(pick: Pick) -> Document:
     return document
 
 
-def refusals(spec: Document, classes: Document, scaled_object: Document) -> list[str] | None:
+def refusals(
+    spec: Document, classes: Document, scaled_object: Document, before: Document | None = None
+) -> list[str] | None:
     """What an API server would say; nothing where it lets the object pass, None where it doesn't look."""
-    names: dict[str, Any] = {"object": scaled_object, "params": classes, "variables": {}}
+    names: dict[str, Any] = {
+        "object": scaled_object,
+        "oldObject": before,
+        "params": classes,
+        "variables": {},
+    }
     if not all(cel.evaluate(each["expression"], names) for each in spec["matchConditions"]):
         return None
     for each in spec["variables"]:
@@ -69,6 +76,17 @@ def test_what_is_shipped_passes(
     objects = [each for each in build(folder) if each["kind"] == "ScaledObject"]
 
     assert [refusals(spec, classes, each) for each in objects] == [[], [], []]
+
+
+def test_a_pause_is_let_pass_also_where_the_class_has_gone(
+    spec: Document, classes: Document, scaled_object: Document
+) -> None:
+    metadata(scaled_object)["workerClass"] = "gone"
+    paused = json.loads(json.dumps(scaled_object))
+    paused["metadata"].setdefault("annotations", {})["autoscaling.keda.sh/paused"] = "true"
+    assert refusals(spec, classes, paused, before=scaled_object) is None
+    paused["spec"]["maxReplicaCount"] = 9
+    assert refusals(spec, classes, paused, before=scaled_object), "a change of the spec is looked at"
 
 
 GOOD: dict[str, Change] = {
