@@ -7,7 +7,7 @@ KEDA's calls never reach this loop. It wakes when a sampler has finished a sweep
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import replace
 
 import structlog
@@ -201,23 +201,17 @@ class Engine:
         before = role.known
         await role.confer()
         if role.known is not before and not role.election.leads():
-            self._follow(self._look())
+            async with self._turning:
+                self._follow(await self._look())
 
     async def turn(self) -> None:
         """Decide once, or take over what another replica has decided, and publish the result."""
         async with self._turning:
-            sight = self._look()
+            sight = await self._look()
             if not self._store.shared:
-                self._settle(sight, *await self._decide(sight))
+                await self._settle(sight, *await self._decide(sight))
             elif not await self._lead(sight):
                 self._follow(sight)
-
-    def tick(self) -> None:
-        """Decide every class once and publish the result: for a process that asks nobody."""
-        sight, states, decisions = self._look(), dict(self._states), dict(self._decisions)
-        for key in sight.observations:
-            self._decide_one(key, sight, states, decisions)
-        self._settle(sight, states, decisions)
 
     async def _lead(self, sight: Sight) -> bool:
         """Decide, if that is this replica's part; True where it came into force."""
@@ -234,7 +228,7 @@ class Engine:
             self._states = {key: state for key, state in states.items() if key in self._subjects}
             decisions = role.known.record.decisions
             self._decisions = {key: one for key, one in decisions.items() if key in self._subjects}
-            sight = self._look()
+            sight = await self._look()
         if not role.election.leads():
             return False
         states, decisions = await self._decide(sight)
@@ -244,16 +238,18 @@ class Engine:
         if not await role.write(sight.now, self._digest, decisions, states):
             self._metrics.decisions_held_total.inc()
             return False
-        self._settle(sight, states, decisions)
+        await self._settle(sight, states, decisions)
         return True
 
-    def _look(self) -> Sight:
+    async def _look(self) -> Sight:
         """What is known of each class at this moment."""
         now = self._clock()
         readings = {broker: sampler.reading for broker, (sampler, _) in self._samplers.items()}
-        workloads = {key: self._workload(key, now) for key in self._subjects}
+        workloads: dict[Key, Workload] = {}
         observations: dict[Key, Observation] = {}
-        for key, subject in self._subjects.items():
+        async for key in self._in_turns(tuple(self._subjects)):
+            subject = self._subjects[key]
+            workloads[key] = self._workload(key, now)
             observation = observe(subject.name, subject.worker, readings[self._broker_of(key)])
             observations[key] = with_workload(observation, subject.worker, workloads[key])
             self._recorder.record_reading(key, subject.worker, observations[key])
@@ -263,41 +259,49 @@ class Engine:
         )
         return Sight(now, observations, workloads, brokers)
 
+    async def _in_turns(self, keys: Iterable[Key]) -> AsyncIterator[Key]:
+        """The keys, with a turn for the event loop now and then: KEDA's calls don't wait for 500 classes."""
+        began = self._clock()
+        for key in keys:
+            yield key
+            if self._clock() - began > TURN_SECONDS:
+                await asyncio.sleep(0)
+                began = self._clock()
+
     async def _decide(self, sight: Sight) -> tuple[dict[Key, WorkerState], dict[Key, Decision]]:
         """The next memory and decision of each class; nothing is in force yet."""
-        states, decisions, began = dict(self._states), dict(self._decisions), self._clock()
-        for key in sight.observations:
-            self._decide_one(key, sight, states, decisions)
-            if self._clock() - began > TURN_SECONDS:
-                await asyncio.sleep(0)  # KEDA's calls don't wait for 500 classes
-                began = self._clock()
+        states, decisions, now = dict(self._states), dict(self._decisions), sight.now
+        async for key in self._in_turns(sight.observations):
+            if sight.workloads[key].expected and now < self._new.get(key, now):
+                continue  # its replicas are about to be known, and are what it starts from
+            before, observation = (
+                self._orders.merged(key, states.get(key, WorkerState())),
+                sight.observations[key],
+            )
+            try:
+                states[key], decisions[key] = decide(self._subjects[key], before, observation, now)
+            except (
+                Exception
+            ):  # one class's fault must not stop the others; its decision ages and KEDA is told
+                log.exception("deciding failed", policy=key[0], worker_class=key[1])
+                # A state that can't be decided from must not come back. The replicas and what people ordered
+                # stay; without a time of decision nothing steps down for a window.
+                states[key] = replace(before.orders, desired=before.desired, active=before.active)
         return states, decisions
 
-    def _decide_one(
-        self, key: Key, sight: Sight, states: dict[Key, WorkerState], decisions: dict[Key, Decision]
+    async def _settle(
+        self, sight: Sight, states: dict[Key, WorkerState], decisions: dict[Key, Decision]
     ) -> None:
-        now = sight.now
-        if sight.workloads[key].expected and now < self._new.get(key, now):
-            return  # its replicas are about to be known, and are what it starts from
-        before = self._orders.merged(key, states.get(key, WorkerState()))
-        try:
-            states[key], decisions[key] = decide(self._subjects[key], before, sight.observations[key], now)
-        except Exception:  # one class's fault must not stop the others; its decision ages and KEDA is told
-            log.exception("deciding failed", policy=key[0], worker_class=key[1])
-            # A state that can't be decided from must not come back. The replicas and what people ordered
-            # stay; without a time of decision nothing steps down for a window.
-            states[key] = replace(before.orders, desired=before.desired, active=before.active)
-
-    def _settle(self, sight: Sight, states: dict[Key, WorkerState], decisions: dict[Key, Decision]) -> None:
         """Bring decisions into force here."""
-        for key, decision in decisions.items():
-            if decision is self._decisions.get(key):
+        before, self._states, self._decisions = self._decisions, states, decisions
+        self._publish(sight, decisions, own=True, taken_at=sight.now)
+        async for key in self._in_turns(decisions):
+            decision = decisions[key]
+            if decision is before.get(key):
                 continue  # it couldn't be decided this time
             self._recorder.record(decision, own=True)
             if self._flight is not None:
                 self._flight.write(self._subjects[key].worker, sight.observations[key], decision)
-        self._states, self._decisions = states, decisions
-        self._publish(sight, decisions, own=True, taken_at=sight.now)
 
     def _follow(self, sight: Sight) -> None:
         """Answer what stands in the store; what was read here is shown beside it."""

@@ -70,8 +70,8 @@ class Office:
         """What is decided at that time, from a reading of that time."""
         self.now = at
 
-        def fresh() -> bool:
-            self.engine.tick()
+        async def fresh() -> bool:
+            await self.engine.turn()
             return self.decision.quality == "fresh"
 
         await wait_until(fresh, description="a fresh reading")
@@ -109,7 +109,7 @@ async def office(stage: Any, stack: AsyncExitStack, tmp_path: Path, store: State
     made = Office("", engine, board, store, token_file)
     await engine.apply(stage.policies)
     stack.push_async_callback(engine.close)
-    engine.tick()
+    await engine.turn()
     made.url = f"http://127.0.0.1:{await server.start()}"
     stack.push_async_callback(server.stop)
     return made
@@ -143,7 +143,7 @@ async def test_the_same_twice_is_one_and_one_that_is_over_is_gone(office: Office
 async def test_the_same_for_two_classes_is_two(office: Office, stage: Any) -> None:
     stage.load(examx={"io": (1, 5), "cpu": (1, 5)})
     await office.engine.apply(stage.policies)
-    office.engine.tick()
+    await office.engine.turn()
     _, one = await office.ask("POST", body=SPIKE)
     _, two = await office.ask("POST", body=SPIKE | {"workerClass": "cpu"})
     await office.ask("DELETE", f"{PATH}/{two['id']}")
@@ -176,7 +176,7 @@ async def test_a_class_that_cant_be_decided_keeps_its_replicas_and_announcements
 
     with monkeypatch.context() as broken:
         broken.setattr("scaler.runtime.engine.decide", fail)
-        office.engine.tick()
+        await office.engine.turn()
     assert office.engine.states["examx", "io"].desired == 4
     assert await office.desired(START + 5402) == 4, "no step down for a window, although it is over"
 
@@ -224,7 +224,7 @@ async def test_a_dump_that_no_queue_holds_is_said_to_be_one(office: Office, stag
     worker = policy.spec.workers["io"].model_copy(update={"limits": Limits(max_length=50)})
     spec = policy.spec.model_copy(update={"workers": {"io": worker}})
     await office.engine.apply({"examx": policy.model_copy(update={"spec": spec})})
-    office.engine.tick()
+    await office.engine.turn()
     _, told = await office.ask("POST", body=SPIKE)
     assert told["warnings"] == [
         "90 tasks at once are more than 50 (maxLength) that may wait and 30 that start: spread them"
@@ -291,7 +291,7 @@ async def test_only_who_knows_the_token_changes_anything(office: Office) -> None
 
 
 async def test_without_a_token_file_changes_are_switched_off(office: Office) -> None:
-    office.engine.tick()
+    await office.engine.turn()
     closed = Announcements(office.engine, office.board, lambda: office.now, Bearer(None))
     server = HttpServer(office.board, Metrics(), lambda: office.now, "127.0.0.1:0", closed)
     office.url = f"http://127.0.0.1:{await server.start()}"

@@ -66,7 +66,7 @@ async def play(story: list[Any], *, asking: bool) -> list[str]:
         source.publish("email", level)
         if lit:
             await sampler.sweep()
-        engine.tick()
+        await engine.turn()
         decisions.append(board.snapshot.decisions["examx", "io"].to_json())
         for call in asked if asking else []:
             await ask(servicer, call)

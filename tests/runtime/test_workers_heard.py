@@ -68,7 +68,7 @@ class Bench:
     async def tick(self, seconds: float = 1.0) -> None:
         self.now += seconds
         await self.engine.sampler_of(("examx", "io")).sweep()
-        self.engine.tick()
+        await self.engine.turn()
 
     def broker(self) -> dict[str, Any]:
         (document,) = broker_documents(self.board.snapshot)
