@@ -72,8 +72,3 @@ class Heard:
         first = bisect_left(names, (start, -1))
         last = bisect_left(names, (f"{start}\U0010ffff", -1)) if start else len(names)
         return (number for _, number in names[first:last])
-
-
-def matching(reports: Sequence[WorkerReport], wanted: Iterable[Pattern]) -> tuple[WorkerReport, ...]:
-    """The workers whose node name fits one of the patterns."""
-    return Heard(reports).of(wanted)

@@ -15,7 +15,7 @@ from scaler.core.policy.priorities import names_by_step, number_on
 from scaler.runtime.board import Board
 from scaler.runtime.clock import Clock
 from scaler.runtime.engine import Engine
-from scaler.runtime.hostnames import matching, patterns
+from scaler.runtime.hostnames import Heard, patterns
 from scaler.runtime.metrics import Metrics
 from scaler.runtime.sampling import Reading, observe
 from scaler.runtime.store import MemoryStore
@@ -99,14 +99,14 @@ def test_workers_belong_to_a_class_by_the_names_that_pods_and_teams_give(make_po
             "io-bulk@pod",
         )
     ]
-    assert [r.hostname for r in matching(heard, patterns("io", target))] == [
+    assert [r.hostname for r in Heard(heard).of(patterns("io", target))] == [
         "celery@celery-io-worker-7d9-abcde",
         "io@pod",
         "io-2@pod",
     ]
-    assert [r.hostname for r in matching(heard, patterns("io", worker))] == ["io@pod", "io-2@pod"]
+    assert [r.hostname for r in Heard(heard).of(patterns("io", worker))] == ["io@pod", "io-2@pod"]
     own = worker.model_copy(update={"hostnames": ("*@other",)})
-    assert [r.hostname for r in matching(heard, patterns("io", own))] == ["celery@other"]
+    assert [r.hostname for r in Heard(heard).of(patterns("io", own))] == ["celery@other"]
 
 
 async def test_heartbeats_are_trusted_only_after_all_had_the_time_to_come(make_policy: MakePolicy) -> None:
