@@ -113,10 +113,8 @@ def _decide_by_load(
         desired, limit = min(kept.replicas, current, worker.replicas.max), kept.limit
         detail = f"{wanted} needed, but {kept.why}"
 
-    desired, limit, detail = _landed(worker, state, Step(desired, limit, detail), current, now)
-    step, leaving = _carefully(
-        worker, state, picture, observation, Step(desired, limit, detail), current, now
-    )
+    step = _landed(worker, state, Step(desired, limit, detail), current, now)
+    step, leaving = _carefully(worker, state, picture, observation, step, current, now)
     desired, limit, detail = step.desired, step.limit, step.detail
 
     history = state.history
@@ -262,16 +260,14 @@ def _restraint(worker: WorkerPolicy, state: WorkerState, picture: Picture, curre
     )
 
 
-def _landed(
-    worker: WorkerPolicy, state: WorkerState, step: Step, current: int, now: float
-) -> tuple[int, Bound, str]:
-    """(replicas, limit, detail) of a step that an HPA with a deadband carries out."""
+def _landed(worker: WorkerPolicy, state: WorkerState, step: Step, current: int, now: float) -> Step:
+    """The step as an HPA with a deadband carries it out."""
     low, high = worker.replicas.min, worker.replicas.max
     if not worker.hpa_tolerance or not low <= current <= high:
-        return step.desired, step.limit, step.detail
+        return step
     allowed = behavior.scale_limit(state.history, worker.behavior.scale_up, "up", current, now)
     landing = land(worker.hpa_tolerance, current=current, desired=step.desired, allowed=min(high, allowed))
-    return landing.replicas, "deadband" if landing.why else step.limit, landing.why or step.detail
+    return Step(landing.replicas, "deadband" if landing.why else step.limit, landing.why or step.detail)
 
 
 def _carefully(  # noqa: PLR0917 - as its neighbours, with the step between
@@ -285,12 +281,12 @@ def _carefully(  # noqa: PLR0917 - as its neighbours, with the step between
 ) -> tuple[Step, drain.Plan]:
     """A step with regard for those who carry it out and for the tasks of the pods that go."""
     if step.desired < current:
-        step = Step(*_followed(worker, observation, step, current))
+        step = _followed(worker, observation, step, current)
     leaving = _leave(worker, state, picture, observation, current=current, desired=step.desired, now=now)
     if step.desired >= current and step.limit in _HELD:
         leaving = replace(leaving, memory=drain.held(state.drain))
     if leaving.replicas > step.desired:
-        step = Step(*_landed(worker, state, Step(leaving.replicas, "draining", leaving.why), current, now))
+        step = _landed(worker, state, Step(leaving.replicas, "draining", leaving.why), current, now)
     return replace(step, detail=leaving.why or step.detail), leaving
 
 
@@ -334,21 +330,19 @@ def _drains(worker: WorkerPolicy) -> bool:
     return worker.drain.enabled and worker.mode == "scale"
 
 
-def _followed(
-    worker: WorkerPolicy, observation: Observation, step: Step, current: int
-) -> tuple[int, Bound, str]:
-    """(replicas, limit, detail) of a step down: none is made on top of one that nobody has carried out.
+def _followed(worker: WorkerPolicy, observation: Observation, step: Step, current: int) -> Step:
+    """A step down, but none on top of one that nobody has carried out.
 
     While KEDA or the HPA don't act (a pause, a broken metric), the number would fall on, step by step, to be
     carried out as one step once they act again, whatever the burst policy says.
     """
     spec = observation.replicas_current
     if spec is None or spec <= current or worker.mode != "scale" or current > worker.replicas.max:
-        return step.desired, step.limit, step.detail
+        return step
     words = (
         f"{step.desired} wanted, but {spec} replicas stand there: the step to {current} isn't carried out yet"
     )
-    return current, "unfollowed", words
+    return Step(current, "unfollowed", words)
 
 
 def _winner(terms: tuple[Term, ...]) -> tuple[str, int]:
