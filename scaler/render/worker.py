@@ -4,25 +4,15 @@ A worker that runs other slots, queues or prefetch than its policy makes every n
 scaler wrong, so they are rendered from it instead of being written twice.
 """
 
-from math import ceil
-
-from scaler.core.policy import WorkerPolicy
-from scaler.core.victims import need_of_a_full_pod
+from scaler.core.shutdown import gives_back, grace_seconds, shutdown_seconds
 from scaler.render.target import Service, Target
-
-#: Least seconds for running tasks to end: short tasks call slow databases at times.
-LEAST_SOFT_SECONDS = 30
-LEAST_WARM_SECONDS = 60
-#: Seconds on top until SIGKILL: an idle worker took up to 4 s to go, gevent the longest.
-MARGIN_SECONDS = 15
 
 
 def worker_patch(target: Target, service: Service) -> dict[str, object]:
     """A strategic merge patch: arguments, signal and grace period of the container that runs Celery."""
-    seconds = shutdown_seconds(target.worker)
     container: dict[str, object] = {
         "name": service.worker_container,
-        "args": _arguments(target, seconds),
+        "args": _arguments(target),
     }
     if gives_back(target.worker):
         # Kubernetes sends SIGTERM, to which Celery answers with a wait without end; SIGQUIT is its soft
@@ -36,7 +26,7 @@ def worker_patch(target: Target, service: Service) -> dict[str, object]:
         "spec": {
             "template": {
                 "spec": {
-                    "terminationGracePeriodSeconds": seconds + MARGIN_SECONDS,
+                    "terminationGracePeriodSeconds": grace_seconds(target.worker),
                     "containers": [container],
                 }
             }
@@ -44,26 +34,7 @@ def worker_patch(target: Target, service: Service) -> dict[str, object]:
     }
 
 
-def gives_back(worker: WorkerPolicy) -> bool:
-    """Whether a worker can return its running tasks to the queue when it has to go.
-
-    Celery's soft shutdown (5.7) works for prefork only: gevent can't sleep in the signal's handler,
-    and threads can't be stopped. Both raise, and the worker stays until it is killed.
-    """
-    return worker.acks_late and worker.pool == "prefork"
-
-
-def shutdown_seconds(worker: WorkerPolicy) -> int:
-    """Seconds in which the tasks of a full pod end, but for the risk that a step down takes; whole tens.
-
-    By the same reckoning as `scaler.core.victims`, so that no step down has to wait for a grace period that
-    was rendered, as long as tasks take what the policy says.
-    """
-    least = LEAST_SOFT_SECONDS if gives_back(worker) else LEAST_WARM_SECONDS
-    return max(least, ceil(need_of_a_full_pod(worker) / 10) * 10)
-
-
-def _arguments(target: Target, seconds: int) -> list[str]:
+def _arguments(target: Target) -> list[str]:
     """Arguments of `celery`; behind `--` settings that have no option of their own."""
     worker = target.worker
     arguments = [
@@ -82,7 +53,7 @@ def _arguments(target: Target, seconds: int) -> list[str]:
         f"task.acks_late={'true' if worker.acks_late else 'false'}",
     ]
     if gives_back(worker):
-        arguments.append(f"worker.soft_shutdown_timeout={seconds}")
+        arguments.append(f"worker.soft_shutdown_timeout={shutdown_seconds(worker)}")
     if worker.pool == "gevent":
         # With it, a restart of the broker makes Celery 5.7 lose prefetched tasks in this pool.
         arguments.append("worker.enable_prefetch_count_reduction=false")

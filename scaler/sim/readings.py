@@ -144,7 +144,7 @@ class Meter:
 
     def pods(self, fleet: int) -> tuple[PodSeen, ...]:
         """As the cluster states them, where it is read."""
-        grace = self.world.spec.pods.grace_period
+        grace = self.world.grace
         return tuple(
             PodSeen(
                 pod.name.partition("@")[2],

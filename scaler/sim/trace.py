@@ -184,8 +184,8 @@ class Pods(Model):
     """Bounds of the replicas."""
     max_length: Annotated[int, Field(ge=1)] | None = None
     """Ready messages that a queue may hold."""
-    grace_period: Duration = 30.0
-    """Kubernetes' terminationGracePeriodSeconds: SIGKILL so long after SIGTERM."""
+    grace_period: Duration | None = None
+    """Kubernetes' terminationGracePeriodSeconds, from SIGTERM to SIGKILL; left out: what `render` writes."""
     start: Annotated[int, Field(ge=0, le=10_000)] | None = None
     """Pods at the beginning; left out: replicas.min, and one at least."""
 

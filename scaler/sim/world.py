@@ -13,6 +13,7 @@ from itertools import count
 
 from scaler.core.policy import WorkerPolicy
 from scaler.core.policy.worker import Limits
+from scaler.core.shutdown import grace_seconds
 from scaler.sim.broker import BrokerQueue
 from scaler.sim.load import REFUSED_SECONDS, Tasks
 from scaler.sim.pod import EXIT_SECONDS, Phase, Pod
@@ -54,7 +55,9 @@ class World:
         self._published = list(published)
         self._attempts: dict[int, int] = {}
         self._startup = worker.startup_time if spec.startup_time is None else spec.startup_time
-        self._grace = spec.pods.grace_period
+        given = spec.pods.grace_period
+        #: Seconds from SIGTERM to SIGKILL.
+        self.grace = float(grace_seconds(worker)) if given is None else given
         self._slots = worker.concurrency
         self._ahead = worker.prefetch_multiplier * worker.concurrency or math.inf
         self._late_ack = worker.acks_late
@@ -130,7 +133,7 @@ class World:
             return
         pod.phase = Phase.STOPPING
         self._unlist(pod)
-        self.at(self.now + self._grace, lambda: self.kill(pod))
+        self.at(self.now + self.grace, lambda: self.kill(pod))
         self._perhaps_exit(pod)
 
     def kill(self, pod: Pod) -> None:
@@ -165,7 +168,7 @@ class World:
 
     def _perhaps_exit(self, pod: Pod) -> None:
         if pod.phase is Phase.STOPPING and not pod.running:
-            self.at(self.now + min(EXIT_SECONDS, self._grace), lambda: self._exit(pod))
+            self.at(self.now + min(EXIT_SECONDS, self.grace), lambda: self._exit(pod))
 
     def _exit(self, pod: Pod) -> None:
         if pod.phase is Phase.GONE:
