@@ -165,9 +165,8 @@ class _Player:
         chance = random + self.spike.variation**2 * capacity
         self.variance += chance * (self.now - start)
         if self.backlog == 0:
-            self.variance = 0.0
             self.busy = min(self.busy, float(self._slots()))
-            self._change()
+            self._gone()
 
     def _flow(self, until: float, rate: float, service: float, slots: int) -> None:
         """No queue: every task finds a slot, until they are all busy or something happens."""
@@ -195,8 +194,13 @@ class _Player:
             self.busy += taken
             self.backlog -= taken
             if self.backlog == 0:
-                self.variance = 0.0
-                self._change()
+                self._gone()
+
+    def _gone(self) -> None:
+        """The queue is worked off; the last of it waits with all the chance that its queue has gathered."""
+        self._note()
+        self.variance = 0.0
+        self._change()
 
     def _change(self) -> None:
         """A queue forms or is gone: there is something to decide as soon as it is seen."""
