@@ -12,6 +12,8 @@ from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
 import typer
 
+from scaler.api.bearer import TokenError, read_token
+
 #: Seconds for the service to answer; it answers from memory.
 TIMEOUT_SECONDS = 5.0
 #: Bytes that are read of an answer: a thousand classes are about 2 MB.
@@ -94,12 +96,9 @@ class Service:
 
     def _token(self, path: Path) -> str:
         try:
-            token = path.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            self.fail(f"can't read the token file {path}: {getattr(error, 'strerror', None) or error}")
-        if not token.isascii() or not token.isprintable() or not token:
-            self.fail(f"{path} holds no token: one line of printable ASCII")
-        return token
+            return read_token(path, remedy="it has to hold the service's token")
+        except TokenError as error:
+            self.fail(str(error))
 
 
 def _reason(error: HTTPError) -> str:

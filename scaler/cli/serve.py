@@ -16,7 +16,7 @@ import typer
 
 from scaler.api.address import AddressError
 from scaler.api.announcements import Announcements
-from scaler.api.bearer import Bearer
+from scaler.api.bearer import Bearer, TokenError
 from scaler.api.grpc_server import GrpcServer
 from scaler.api.http_server import HttpServer
 from scaler.api.shadow import ShadowView
@@ -185,7 +185,7 @@ def serve(
         gc.freeze()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(settings, loaded, store, flight, access=access, clock=clock))
-    except (AddressError, CertificateError) as error:
+    except (AddressError, CertificateError, TokenError) as error:
         _fail(str(error))
     finally:
         if flight is not None:
@@ -216,7 +216,7 @@ async def _serve(
     clock: Clock,
 ) -> None:
     metrics, board, cluster = Metrics(), Board(), open_cluster(access, clock=clock)
-    tls = settings.tls.open(metrics, clock)
+    tls, bearer = settings.tls.open(metrics, clock), Bearer(settings.token_file)
     warn_of_open_doors(settings.tls, settings.grpc_address, settings.http_address, settings.token_file)
     engine = Engine(
         board=board,
@@ -237,7 +237,7 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
 
     grpc_server = GrpcServer(board, metrics, clock, settings.grpc_address, tls=tls)
-    announcements = Announcements(engine, board, clock, Bearer(settings.token_file))
+    announcements = Announcements(engine, board, clock, bearer)
     https = tls.http_context if tls is not None and settings.tls.http else None
     shadows = Shadows(board, metrics)
     view = ShadowView(shadows, board, clock)
