@@ -25,6 +25,10 @@ CaFile = Annotated[
 ]
 
 
+class TrustError(ValueError):
+    """The CA file can't be used; the text says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """A running service as a command asks it; whatever goes wrong ends the command with status 2."""
@@ -88,17 +92,29 @@ class Service:
 
     def _trust(self) -> ssl.SSLContext:
         try:
-            return ssl.create_default_context(cafile=self.ca_file)
-        except ssl.SSLError:
-            self.fail(f"{self.ca_file} holds no CA certificate; it must be a PEM file")
-        except OSError as error:
-            self.fail(f"can't read the CA file {self.ca_file}: {error.strerror}")
+            return trust(self.ca_file)
+        except TrustError as error:
+            self.fail(str(error))
 
     def _token(self, path: Path) -> str:
         try:
             return read_token(path, remedy="it has to hold the service's token")
         except TokenError as error:
             self.fail(str(error))
+
+
+def trust(ca_file: Path | None) -> ssl.SSLContext:
+    """Whose certificates are believed: those of this CA alone, without one the system's.
+
+    Raises:
+        TrustError: the file can't be used.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError:
+        raise TrustError(f"{ca_file} holds no CA certificate; it must be a PEM file") from None
+    except OSError as error:
+        raise TrustError(f"can't read the CA file {ca_file}: {error.strerror}") from None
 
 
 def _reason(error: HTTPError) -> str:

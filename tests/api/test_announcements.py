@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -359,6 +360,20 @@ async def test_what_cant_come_true_is_1(run: Run) -> None:
     status, out, _ = await run(*COMMAND, "--why", "spring exams", "--replicas", "9")
     assert status == 1
     assert "warning: asks for 9.00 pods, replicas.max is 5" in out
+
+
+async def test_a_user_without_a_name_says_who(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the image, whose user is a number, where `kubectl exec` runs the command."""
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 65532)
+    nameless = [word for word in COMMAND if word not in {"--who", "mira"}]
+
+    status, _, error = await run(*nameless, "--why", "spring exams")
+
+    assert status == 2
+    assert "--who is missing" in error
+    assert (await run(*nameless, "--who", "mira", "--why", "spring exams"))[0] == 0
 
 
 @pytest.mark.parametrize(
