@@ -371,7 +371,7 @@ async def test_a_server_that_is_overloaded_is_left_alone(
 
 @pytest.fixture
 async def said(make_raising: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The loop when it has said two things of Deployment io: a missing right, and that somebody else scales."""
+    """The loop when it has said of Deployment io that a right is missing, and that somebody else scales."""
     monkeypatch.setattr(fast_path, "EXPLAIN_SECONDS", 0.3)
     raising = await make_raising()
     raising.cluster.api.faults.forbidden = {("update", "deployments")}
