@@ -34,6 +34,7 @@ from scaler.cli.writing import writing_loops
 from scaler.cluster.access import Access, AccessError, Mode, find_access, open_cluster
 from scaler.core.policy import ScalingPolicy
 from scaler.policyfile import PolicyError, load_directory_or_file
+from scaler.runtime.agreement import Agreement
 from scaler.runtime.board import Board
 from scaler.runtime.certificates import CertificateError
 from scaler.runtime.clock import Clock, steady_clock
@@ -241,6 +242,7 @@ async def _serve(
     https = tls.http_context if tls is not None and settings.tls.http else None
     shadows = Shadows(board, metrics)
     view = ShadowView(shadows, board, clock)
+    agreement = Agreement(board, engine.leadership, metrics)
     http_server = HttpServer(
         board,
         metrics,
@@ -248,6 +250,7 @@ async def _serve(
         settings.http_address,
         announcements,
         standing=engine.standing,
+        agreement=agreement,
         tls=https,
         shadow=view,
     )
@@ -258,6 +261,7 @@ async def _serve(
         ),
         asyncio.create_task(stop.wait(), name="signal"),
         asyncio.create_task(shadows.run(), name="shadow"),
+        asyncio.create_task(agreement.run(), name="agreement"),
     ]
     loops += writing_loops(
         engine, board, metrics, clock, access=access, cluster=cluster, store=store, events=settings.events
