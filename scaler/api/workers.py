@@ -13,7 +13,7 @@ from scaler.core.explain import explain
 from scaler.core.workload import Workload
 from scaler.runtime.board import Key, Snapshot
 
-_OTHER_POLICIES = "  policy:  the leader's policies count, and differ from those of this replica"
+_OTHER_POLICIES = "  differs: the leader's policies count, and are not those of this replica"
 
 
 def worker_document(snapshot: Snapshot, key: Key, now: float, *, foreign: bool = False) -> dict[str, Any]:

@@ -89,7 +89,7 @@ async def test_while_policies_differ_both_answer_by_the_leaders_and_it_is_said_o
     document = worker_document(
         follower.replica.board.snapshot, KEY, world.now, foreign=follower.agreement.differs
     )
-    assert document["why"][-1].startswith("  policy:  the leader's policies count")
+    assert document["why"][-1].startswith("  differs: the leader's policies count")
     assert json.dumps(follower.replica.engine.standing()["record"]).count('"policiesAgree": false') == 1
 
 
