@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMPS := .stamps
 PYTEST ?= $(BIN)/python -m pytest
 # Tests that compute, which run on all cores; the others have real brokers and the real clock for themselves.
-NO_CLOCK := $(addprefix tests/,core feasibility manifests policy sim simulate)
+NO_CLOCK := $(addprefix tests/,core docs feasibility manifests policy sim simulate)
 # Environments of policies/examx.yaml: name, namespace, and KEDA's client certificate where it comes with one.
 RENDERED := production:examx:celery-scaler uat:examx-uat:celery-scaler staging:examx-staging:celery-scaler \
 	development:examx-development:

@@ -17,6 +17,7 @@ from scaler.api.metadata import shortened
 from scaler.api.readings import broker_documents
 from scaler.api.shadow import ShadowView
 from scaler.api.workers import all_workers, worker_document
+from scaler.runtime.agreement import Agreement
 from scaler.runtime.board import Board, UnknownClassError
 from scaler.runtime.clock import Clock
 from scaler.runtime.metrics import Metrics
@@ -45,14 +46,16 @@ class HttpServer:
         announcements: Announcements | None = None,
         *,
         standing: Callable[[], dict[str, object]] | None = None,
+        agreement: Agreement | None = None,
         tls: ssl.SSLContext | None = None,
         shadow: ShadowView | None = None,
     ) -> None:
         """`address` is host:port; port 0 takes a free one. With `tls` it speaks HTTPS alone.
 
-        `standing` tells which replica leads.
+        `standing` tells which replica leads, `agreement` whether by the same policies.
         """
         self._tls = tls
+        self._agreement = agreement
         self._board = board
         self._clock = clock
         self._address = address
@@ -133,7 +136,8 @@ class HttpServer:
     async def _workers(self, request: web.Request) -> web.Response:
         del request
         snapshot, now = self._board.snapshot, self._clock()
-        document = {"now": now, "takenAt": snapshot.taken_at, "workers": all_workers(snapshot, now)}
+        workers = all_workers(snapshot, now, foreign=self._foreign)
+        document = {"now": now, "takenAt": snapshot.taken_at, "workers": workers}
         return web.json_response(document)
 
     async def _brokers(self, request: web.Request) -> web.Response:
@@ -153,7 +157,11 @@ class HttpServer:
             key = snapshot.find(shortened(request.match_info["workerClass"]), policy and shortened(policy))
         except UnknownClassError as error:
             return web.json_response({"error": str(error)}, status=404)
-        return web.json_response(worker_document(snapshot, key, self._clock()))
+        return web.json_response(worker_document(snapshot, key, self._clock(), foreign=self._foreign))
+
+    @property
+    def _foreign(self) -> bool:
+        return self._agreement is not None and self._agreement.differs
 
     @web.middleware
     async def _json_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -13,14 +13,17 @@ from scaler.core.explain import explain
 from scaler.core.workload import Workload
 from scaler.runtime.board import Key, Snapshot
 
+_OTHER_POLICIES = "  differs: the leader's policies count, and are not those of this replica"
 
-def worker_document(snapshot: Snapshot, key: Key, now: float) -> dict[str, Any]:
+
+def worker_document(snapshot: Snapshot, key: Key, now: float, *, foreign: bool = False) -> dict[str, Any]:
     """What is known of one loaded class; `decisionId` is null before its first decision.
 
     Args:
         snapshot: where `key` comes from.
         key: (policy name, worker class).
         now: seconds since the epoch.
+        foreign: it was decided by other policies than those that are loaded here.
     """
     policy, worker_class = key
     worker = snapshot.policies[policy].spec.workers[worker_class]
@@ -34,8 +37,9 @@ def worker_document(snapshot: Snapshot, key: Key, now: float) -> dict[str, Any]:
         "max": replicas.max,
         "mode": worker.mode,
     }
+    other_policies = [_OTHER_POLICIES] if foreign else []
     if decision is None:
-        return document | {"why": [f"{worker_class}: no decision yet"]}
+        return document | {"why": [f"{worker_class}: no decision yet", *other_policies]}
     read = {
         "queues": queue_documents(snapshot, key),
         "processes": process_documents(snapshot, key),
@@ -49,16 +53,17 @@ def worker_document(snapshot: Snapshot, key: Key, now: float) -> dict[str, Any]:
         why[1:1] = shadow.lines(decision, snapshot.observations.get(key), workload)
     if snapshot.decider:
         why.append(f"  leader:  {snapshot.decider}, term {snapshot.term}")
+    why += other_policies
     if snapshot.held_because:
         why.append(f"  store:   {snapshot.held_because}")
     decider = {"decidedBy": snapshot.decider, "term": snapshot.term}
     return document | fields | read | decider | {"why": why}
 
 
-def all_workers(snapshot: Snapshot, now: float) -> list[dict[str, Any]]:
-    """Every loaded class, in the order of the names."""
+def all_workers(snapshot: Snapshot, now: float, *, foreign: bool = False) -> list[dict[str, Any]]:
+    """Every loaded class, in the order of the names; see `worker_document`."""
     keys = ((policy, name) for policy, loaded in snapshot.policies.items() for name in loaded.spec.workers)
-    return [worker_document(snapshot, key, now) for key in sorted(keys)]
+    return [worker_document(snapshot, key, now, foreign=foreign) for key in sorted(keys)]
 
 
 def decision_of(document: Mapping[str, Any]) -> Decision | None:

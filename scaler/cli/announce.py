@@ -75,7 +75,7 @@ def announce(
             "policy": policy,
             "begins": start.isoformat(),
             "until": end.isoformat(),
-            "who": who or getpass.getuser(),
+            "who": who or _user(service),
             "why": why,
             "tasks": tasks,
             "rate": rate,
@@ -91,6 +91,13 @@ def announce(
     typer.echo(json.dumps(answer, indent=2, ensure_ascii=False) if output == "json" else text)
     if warned:
         raise typer.Exit(1)
+
+
+def _user(service: Service) -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user often has a number alone
+        service.fail("--who is missing, and the user who runs this has no name: --who mira")
 
 
 def _span(service: Service, begins: str, lasts: str) -> tuple[datetime, datetime]:

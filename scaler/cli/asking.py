@@ -12,6 +12,8 @@ from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
 import typer
 
+from scaler.api.bearer import TokenError, read_token
+
 #: Seconds for the service to answer; it answers from memory.
 TIMEOUT_SECONDS = 5.0
 #: Bytes that are read of an answer: a thousand classes are about 2 MB.
@@ -21,6 +23,10 @@ CaFile = Annotated[
     Path | None,
     typer.Option(envvar="SCALER_CA_FILE", help="CA of the service's certificate, for https://… addresses."),
 ]
+
+
+class TrustError(ValueError):
+    """The CA file can't be used; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +92,29 @@ class Service:
 
     def _trust(self) -> ssl.SSLContext:
         try:
-            return ssl.create_default_context(cafile=self.ca_file)
-        except ssl.SSLError:
-            self.fail(f"{self.ca_file} holds no CA certificate; it must be a PEM file")
-        except OSError as error:
-            self.fail(f"can't read the CA file {self.ca_file}: {error.strerror}")
+            return trust(self.ca_file)
+        except TrustError as error:
+            self.fail(str(error))
 
     def _token(self, path: Path) -> str:
         try:
-            token = path.read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            self.fail(f"can't read the token file {path}: {getattr(error, 'strerror', None) or error}")
-        if not token.isascii() or not token.isprintable() or not token:
-            self.fail(f"{path} holds no token: one line of printable ASCII")
-        return token
+            return read_token(path, remedy="it has to hold the service's token")
+        except TokenError as error:
+            self.fail(str(error))
+
+
+def trust(ca_file: Path | None) -> ssl.SSLContext:
+    """Whose certificates are believed: those of this CA alone, without one the system's.
+
+    Raises:
+        TrustError: the file can't be used.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError:
+        raise TrustError(f"{ca_file} holds no CA certificate; it must be a PEM file") from None
+    except OSError as error:
+        raise TrustError(f"can't read the CA file {ca_file}: {error.strerror}") from None
 
 
 def _reason(error: HTTPError) -> str:

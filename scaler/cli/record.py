@@ -10,11 +10,12 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 from urllib.error import URLError
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import HTTPSHandler, OpenerDirector, ProxyHandler, build_opener
 
 import typer
 
 from scaler.api.workers import decision_of
+from scaler.cli.asking import CaFile, TrustError, trust
 from scaler.core.decision import Decision
 from scaler.core.observation import Observation
 from scaler.core.policy.values import parse_duration
@@ -33,6 +34,7 @@ def record(
     address: Annotated[
         str, typer.Option(envvar="SCALER_ADDRESS", help="HTTP address of the service.")
     ] = "http://127.0.0.1:8080",
+    ca_file: CaFile = None,
     duration: Annotated[
         str | None, typer.Option(help="How long, such as 2h; left out: until Ctrl-C.")
     ] = None,
@@ -47,15 +49,16 @@ def record(
     url = f"{(address if '://' in address else f'http://{address}').rstrip('/')}/api/v1/workers"
     recorder = FlightRecorder(out, every=EVERY_SECONDS / 2)
     try:
-        first = _ask(url)
+        opener = build_opener(ProxyHandler({}), HTTPSHandler(context=trust(ca_file)))
+        first = _ask(url, opener)
         recorder.start()
     except _NoAnswerError as error:
         _fail(f"no usable answer from {address}: {error}; is the service running, and is --address right?")
-    except RecorderError as error:
+    except (RecorderError, TrustError) as error:
         _fail(str(error))
     typer.echo(f"recording {_names(first)} into {out}; end with Ctrl-C", err=True)
     try:
-        lines = _follow(url, recorder, first, end)
+        lines = _follow(url, opener, recorder, first, end)
     finally:
         recorder.stop()
     typer.echo(
@@ -63,7 +66,9 @@ def record(
     )
 
 
-def _follow(url: str, recorder: FlightRecorder, answer: list[Decision], end: float | None) -> int:
+def _follow(
+    url: str, opener: OpenerDirector, recorder: FlightRecorder, answer: list[Decision], end: float | None
+) -> int:
     """Ask and write until the end, Ctrl-C, or a service that is gone; the number of readings."""
     lines = failures = 0
     try:
@@ -76,7 +81,7 @@ def _follow(url: str, recorder: FlightRecorder, answer: list[Decision], end: flo
                 return lines
             time.sleep(left)
             try:
-                answer, failures = _ask(url), 0
+                answer, failures = _ask(url, opener), 0
             except _NoAnswerError as error:
                 answer, failures = [], failures + 1
                 if failures == 1:
@@ -91,13 +96,12 @@ class _NoAnswerError(Exception):
     """The service didn't say what it decided; the text says why."""
 
 
-def _ask(url: str) -> list[Decision]:
+def _ask(url: str, opener: OpenerDirector) -> list[Decision]:
     """The present decisions.
 
     Raises:
         _NoAnswerError: none came.
     """
-    opener = build_opener(ProxyHandler({}))
     try:
         with opener.open(url, timeout=_TIMEOUT_SECONDS) as response:
             answer: Any = json.loads(response.read(_MOST_BYTES))

@@ -34,7 +34,12 @@ def render(
     ] = None,
     trigger_authentication: Annotated[
         str | None,
-        typer.Option(help="TriggerAuthentication with KEDA's client certificate: switches TLS on."),
+        typer.Option(
+            help="TriggerAuthentication of the namespace with KEDA's client certificate: switches TLS on."
+        ),
+    ] = None,
+    cluster_trigger_authentication: Annotated[
+        str | None, typer.Option(help="The same with a ClusterTriggerAuthentication, for all namespaces.")
     ] = None,
     worker_container: Annotated[
         str, typer.Option(help="Name of the container that runs Celery in the workers' pods.")
@@ -53,6 +58,11 @@ def render(
     """
     if check and output == "-":
         _fail("--check compares with a folder; name it with --output")
+    if trigger_authentication and cluster_trigger_authentication:
+        _fail(
+            "--trigger-authentication and --cluster-trigger-authentication exclude each other: a trigger"
+            " refers to one; keep the namespaced one where each namespace has a certificate of its own"
+        )
     try:
         parse_address(scaler_address)
     except AddressError:
@@ -64,7 +74,12 @@ def render(
         loaded = load_directory_or_file(policies, environment or None, os.environ)
         files = render_files(
             loaded,
-            Service(scaler_address, trigger_authentication or None, worker_container),
+            Service(
+                scaler_address,
+                trigger_authentication or cluster_trigger_authentication or None,
+                worker_container,
+                cluster_wide=bool(cluster_trigger_authentication),
+            ),
         )
     except PolicyError as error:
         for diagnostic in error.diagnostics:

@@ -16,7 +16,7 @@ import typer
 
 from scaler.api.address import AddressError
 from scaler.api.announcements import Announcements
-from scaler.api.bearer import Bearer
+from scaler.api.bearer import Bearer, TokenError
 from scaler.api.grpc_server import GrpcServer
 from scaler.api.http_server import HttpServer
 from scaler.api.shadow import ShadowView
@@ -34,6 +34,7 @@ from scaler.cli.writing import writing_loops
 from scaler.cluster.access import Access, AccessError, Mode, find_access, open_cluster
 from scaler.core.policy import ScalingPolicy
 from scaler.policyfile import PolicyError, load_directory_or_file
+from scaler.runtime.agreement import Agreement
 from scaler.runtime.board import Board
 from scaler.runtime.certificates import CertificateError
 from scaler.runtime.clock import Clock, steady_clock
@@ -185,7 +186,7 @@ def serve(
         gc.freeze()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(settings, loaded, store, flight, access=access, clock=clock))
-    except (AddressError, CertificateError) as error:
+    except (AddressError, CertificateError, TokenError) as error:
         _fail(str(error))
     finally:
         if flight is not None:
@@ -216,7 +217,7 @@ async def _serve(
     clock: Clock,
 ) -> None:
     metrics, board, cluster = Metrics(), Board(), open_cluster(access, clock=clock)
-    tls = settings.tls.open(metrics, clock)
+    tls, bearer = settings.tls.open(metrics, clock), Bearer(settings.token_file)
     warn_of_open_doors(settings.tls, settings.grpc_address, settings.http_address, settings.token_file)
     engine = Engine(
         board=board,
@@ -237,10 +238,11 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
 
     grpc_server = GrpcServer(board, metrics, clock, settings.grpc_address, tls=tls)
-    announcements = Announcements(engine, board, clock, Bearer(settings.token_file))
+    announcements = Announcements(engine, board, clock, bearer)
     https = tls.http_context if tls is not None and settings.tls.http else None
     shadows = Shadows(board, metrics)
     view = ShadowView(shadows, board, clock)
+    agreement = Agreement(board, engine.leadership, metrics)
     http_server = HttpServer(
         board,
         metrics,
@@ -248,6 +250,7 @@ async def _serve(
         settings.http_address,
         announcements,
         standing=engine.standing,
+        agreement=agreement,
         tls=https,
         shadow=view,
     )
@@ -258,6 +261,7 @@ async def _serve(
         ),
         asyncio.create_task(stop.wait(), name="signal"),
         asyncio.create_task(shadows.run(), name="shadow"),
+        asyncio.create_task(agreement.run(), name="agreement"),
     ]
     loops += writing_loops(
         engine, board, metrics, clock, access=access, cluster=cluster, store=store, events=settings.events

@@ -99,7 +99,7 @@ def _trigger(target: Target, service: Service) -> dict[str, object]:
     if service.trigger_authentication:
         metadata["enableTLS"] = "true"
         trigger["authenticationRef"] = {
-            "kind": "TriggerAuthentication",
+            "kind": "ClusterTriggerAuthentication" if service.cluster_wide else "TriggerAuthentication",
             "name": service.trigger_authentication,
         }
     return trigger

@@ -23,6 +23,8 @@ class Service:
     trigger_authentication: str | None = None
     #: Name of the container that runs Celery in the workers' pods.
     worker_container: str = "worker"
+    #: Whether the authentication is a ClusterTriggerAuthentication, which all namespaces share.
+    cluster_wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)

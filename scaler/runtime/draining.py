@@ -129,8 +129,10 @@ class Draining:
     def _turn(self, snapshot: Snapshot) -> None:
         """Look at every class once; what is to be written is written beside the loop."""
         classes = dict(_classes(snapshot))
-        for key in self._marked.keys() - classes.keys():
-            self._forget(key)
+        for key, marked in tuple(self._marked.items()):
+            # What was met at another workload says nothing about this one.
+            if classes.get(key) != marked.target:
+                self._forget(key)
         for key, target in classes.items():
             try:
                 self._look(snapshot, key, target)
@@ -140,12 +142,11 @@ class Draining:
 
     def _look(self, snapshot: Snapshot, key: Key, target: ScaleTarget) -> None:
         marked = self._marked.setdefault(key, Marked(target))
-        if marked.target != target:
-            marked.target, marked.foreign = target, None
         decision, workload = snapshot.decisions.get(key), snapshot.workloads.get(key)
         if not snapshot.own or decision is None or workload is None:
             marked.step = None
             self._show(key, marked, "")
+            self._cluster.remark(target, f"{TOPIC}: error", None)
             return
         now = self._clock()
         marked.step = _step(marked.step, decision, now)

@@ -73,6 +73,7 @@ class FastPath:
         self._watches: dict[Key, Watch] = {}
         self._targets: dict[Key, ScaleTarget] = {}
         self._closed_until: dict[Key, float] = {}
+        self._refused: set[Key] = set()
         self._settling = False
 
     async def run(self) -> None:
@@ -98,15 +99,22 @@ class FastPath:
     async def turn(self, snapshot: Snapshot) -> None:
         """Look at every class once, and raise what may be raised."""
         classes = dict(_classes(snapshot))
-        for key in self._watches.keys() - classes.keys():
-            self._forget(key)
+        for key, target in tuple(self._targets.items()):
+            # What was seen of another workload says nothing about this one.
+            if key not in classes or classes[key][1] != target:
+                self._forget(key)
         self._settling = False
         raising = []
         for key, (worker, target) in classes.items():
             verdict = self._look(snapshot, key, worker, target)
             self._settling |= verdict.why == "settling"
-            if verdict.replicas is not None and self._clock() >= self._closed_until.get(key, 0.0):
+            if self._clock() < self._closed_until.get(key, 0.0):
+                continue
+            if verdict.replicas is not None:
                 raising.append(self._raise(key, target))
+            elif key not in self._refused:
+                # A failure has no meaning any more; a missing right is missing until a write shows otherwise.
+                self._cluster.remark(target, ERROR_TOPIC, None)
         await asyncio.gather(*raising)
 
     def _look(self, snapshot: Snapshot, key: Key, worker: WorkerPolicy, target: ScaleTarget) -> Verdict:
@@ -115,6 +123,7 @@ class FastPath:
         decision, workload = snapshot.decisions.get(key), snapshot.workloads.get(key)
         if not snapshot.own or decision is None or workload is None:
             self._watches[key] = fast_path.interrupted(watch)
+            self._reopen(key, target)
             return self._show(key, target, Verdict())
         watch = fast_path.told(watch, decision, now)
         if workload.replicas is not None:
@@ -147,10 +156,12 @@ class FastPath:
             result = "refused" if refused else "failed"
             wait = REFUSED_SECONDS if refused else max(error.retry_after, RETRY_SECONDS)
             self._closed_until[key] = self._clock() + wait
+            if refused:
+                self._refused.add(key)
             self._cluster.remark(target, ERROR_TOPIC, Remark(f"fast path: {error}", gap=True))
             log.warning("replicas could not be raised", policy=key[0], worker_class=key[1], error=str(error))
         else:
-            self._cluster.remark(target, ERROR_TOPIC, None)
+            self._reopen(key, target)
         if result:
             self._metrics.fast_path_writes_total.labels(*key, result).inc()
 
@@ -200,12 +211,17 @@ class FastPath:
             seconds=round(seconds, 3),
         )
 
-    def _forget(self, key: Key) -> None:
-        del self._watches[key]
+    def _reopen(self, key: Key, target: ScaleTarget) -> None:
+        """Forget what a write met; the next one shows."""
         self._closed_until.pop(key, None)
+        self._refused.discard(key)
+        self._cluster.remark(target, ERROR_TOPIC, None)
+
+    def _forget(self, key: Key) -> None:
+        self._watches.pop(key, None)
         target = self._targets.pop(key)
-        for topic in (TOPIC, ERROR_TOPIC):
-            self._cluster.remark(target, topic, None)
+        self._reopen(key, target)
+        self._cluster.remark(target, TOPIC, None)
         labels = {"policy": key[0], "worker_class": key[1]}
         self._metrics.fast_path_held.remove_by_labels(labels)
         self._metrics.fast_path_writes_total.remove_by_labels(labels)

@@ -130,6 +130,11 @@ class Metrics:
             "Times that the leader couldn't bring its decisions into force: the last ones stand.",
             registry=registry,
         )
+        self.policies_differ = Gauge(
+            prefix + "policies_differ",
+            "1 while what this replica answers was decided by other policies than its own.",
+            registry=registry,
+        )
         self.answer_age_seconds = Gauge(
             prefix + "answer_age_seconds",
             "Age of the decisions that KEDA is told; above 15 s it is told UNAVAILABLE.",
@@ -162,7 +167,8 @@ class Metrics:
         )
         self.loop_failures_total = Counter(
             prefix + "loop_failures_total",
-            "Faults of a loop beside the deciding one, which went on: events, fast-path, draining, shadow.",
+            "Faults of a loop beside the deciding one, which went on: events, fast-path, draining, shadow,"
+            " agreement.",
             ("loop",),
             registry=registry,
         )

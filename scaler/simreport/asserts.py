@@ -165,6 +165,8 @@ def _parse(position: int, text: str, controllers: Sequence[str]) -> Assertion:
         raise fail(at, f"an operator is missing after {metric}; write one of {' '.join(_OPERATORS)}")
     at += len(sign)
     at += len(text[at:]) - len(text[at:].lstrip())
+    if re.compile(r"[-\u2212]\s*[0-9.]").match(text, at):
+        raise fail(at, f"{metric} is never negative; write a number from 0 on")
     digits = _NUMBER.match(text, at)
     if digits is None:
         example = {"seconds": "30s", "tasks": "1%"}.get(column.unit, "200")

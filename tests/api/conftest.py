@@ -11,10 +11,12 @@ from typing import Any
 
 import grpc
 import pytest
+from typer.testing import CliRunner, Result
 
 from scaler.api.grpc_server import GrpcServer
 from scaler.api.http_server import HttpServer
 from scaler.api.tls import Tls
+from scaler.cli import app
 from scaler.core.decide import WorkerClass, decide
 from scaler.core.decision import Decision, Term
 from scaler.core.observation import Observation, QueueReading
@@ -29,6 +31,15 @@ from scaler.testing.tls import TlsDirectory
 
 #: Where the tests' time begins: 2027-01-15 08:00:00 UTC.
 START = 1_800_000_000.0
+
+POLICY = """\
+apiVersion: scaler/v1
+kind: ScalingPolicy
+metadata: {name: examx}
+spec:
+  brokers: {main: {url: "amqp://127.0.0.1:1"}}
+  workers: {io: {queues: [email], concurrency: 4, serviceTime: 1s, replicas: {max: 5}}}
+"""
 
 
 def policy(name: str, **classes: tuple[int, int]) -> ScalingPolicy:
@@ -252,3 +263,21 @@ async def http_server(stage: Stage, stack: AsyncExitStack) -> tuple[HttpServer, 
     port = await server.start()
     stack.push_async_callback(server.stop)
     return server, f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Callable[..., Result]:
+    """Runs `celery-scaler serve` with a good policy and these options; all of them end at once."""
+
+    def run(**options: str | Path) -> Result:
+        policy = tmp_path / "policy.yaml"
+        policy.write_text(POLICY)
+        given = [
+            part for key, value in options.items() for part in (f"--{key.replace('_', '-')}", str(value))
+        ]
+        doors = ("--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0")
+        return CliRunner().invoke(
+            app, ["serve", "--policies", str(policy), *doors, *given], env={"COLUMNS": "200"}
+        )
+
+    return run

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -281,13 +282,31 @@ async def test_only_who_knows_the_token_changes_anything(office: Office) -> None
             status, answer = await office.ask(method, path, SPIKE, token)
             assert status == 401
             assert TOKEN not in json.dumps(answer)
+
+
+async def test_the_token_is_rotated_and_lost_while_the_service_runs(office: Office) -> None:
     office.token_file.write_text("another-secret-token")
     assert (await office.ask("POST", body=SPIKE))[0] == 401
     assert (await office.ask("POST", body=SPIKE, token="another-secret-token"))[0] == 201
-    office.token_file.write_text("short")
-    assert (await office.ask("POST", body=SPIKE, token="short"))[0] == 503
-    office.token_file.unlink()
-    assert (await office.ask("POST", body=SPIKE))[0] == 503
+
+    with capture_logs() as logs:
+        for change in (lambda: office.token_file.write_text("short"), office.token_file.unlink):
+            change()
+            for _ in range(2):
+                status, answer = await office.ask("POST", body=SPIKE, token="short")
+                assert status == 503
+                assert answer["error"] == "the service can't use its token file any more; its log says why"
+        office.token_file.write_text(TOKEN)
+        assert (await office.ask("POST", body=SPIKE))[0] == 200, "it is the one of before"
+
+    said = [entry["why"] for entry in logs if entry["event"] == "changes over HTTP are refused"]
+    assert [text.split("; ")[0] for text in said] == [
+        f"the token in {office.token_file} (--token-file) has 5 characters, which can be guessed",
+        f"can't read {office.token_file} (--token-file): No such file or directory",
+    ], "once per change, not per request"
+    assert [entry["event"] for entry in logs if entry["log_level"] == "info"] == [
+        "the token file can be used again"
+    ]
 
 
 async def test_without_a_token_file_changes_are_switched_off(office: Office) -> None:
@@ -343,6 +362,20 @@ async def test_what_cant_come_true_is_1(run: Run) -> None:
     assert "warning: asks for 9.00 pods, replicas.max is 5" in out
 
 
+async def test_a_user_without_a_name_says_who(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the image, whose user is a number, where `kubectl exec` runs the command."""
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 65532)
+    nameless = [word for word in COMMAND if word not in {"--who", "mira"}]
+
+    status, _, error = await run(*nameless, "--why", "spring exams")
+
+    assert status == 2
+    assert "--who is missing" in error
+    assert (await run(*nameless, "--who", "mira", "--why", "spring exams"))[0] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -357,7 +390,7 @@ async def test_what_cant_come_true_is_1(run: Run) -> None:
         ),
         (("io", "--begins", "5m", "--for", "30", "--tasks", "5", "--why", "x"), "--for: bad duration '30'"),
         (("io", "--withdraw", "0"), "leave the worker class out"),
-        ((*COMMAND, "--why", "x", "--token-file", "/nonexistent"), "can't read the token file"),
+        ((*COMMAND, "--why", "x", "--token-file", "/nonexistent"), "can't read /nonexistent (--token-file)"),
         ((*COMMAND, "--why", "x", "--policy", "other"), "unknown policy 'other'"),
     ],
 )

@@ -14,8 +14,10 @@ import pytest
 import structlog.testing
 import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from typer.testing import CliRunner
 
 from scaler.api.http_server import HttpServer
+from scaler.cli import app
 from scaler.cli.asking import Service
 from scaler.demo.keda_client import KedaTrigger, keda_channel
 from scaler.runtime.certificates import CertificateError, CertificateFiles, Material, load, server_context
@@ -263,6 +265,34 @@ async def test_https_has_the_same_certificate_follows_rotations_and_the_commands
     secret.swap(others)
     await wait_until(lambda: sample(stage, "reload_total", result="applied"), description="rotated")
     assert (await ask(others))["workers"] == []
+
+
+async def test_a_recording_from_outside_takes_the_ca_too(
+    stage: Any,
+    serve_tls: Any,
+    stack: AsyncExitStack,
+    certificates: TlsDirectory,
+    others: TlsDirectory,
+    tmp_path: Path,
+) -> None:
+    stage.publish(stage.decision(desired=4))
+    tls, _ = await serve_tls()
+    server = HttpServer(stage.board, stage.metrics, stage.clock, "127.0.0.1:0", tls=tls.http_context)
+    address = f"https://127.0.0.1:{await server.start()}"
+    stack.push_async_callback(server.stop)
+
+    async def record(ca: Path) -> Any:
+        words = ["record", "--address", address, "--duration", "1ms", "--out", str(tmp_path / "recording")]
+        return await asyncio.to_thread(CliRunner().invoke, app, [*words, "--ca-file", str(ca)])
+
+    recorded, stranger, missing = [
+        await record(ca) for ca in (certificates.ca_file, others.ca_file, tmp_path / "no.pem")
+    ]
+
+    assert (recorded.exit_code, stranger.exit_code, missing.exit_code) == (0, 2, 2)
+    assert "1 readings recorded" in recorded.stderr
+    assert "certificate verify failed" in stranger.stderr
+    assert f"can't read the CA file {tmp_path / 'no.pem'}" in missing.stderr
 
 
 def test_files_that_are_replaced_while_they_are_read_are_read_again(

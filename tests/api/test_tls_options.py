@@ -9,41 +9,13 @@ from typing import Any
 
 import pytest
 import structlog.testing
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from scaler.cli import app
 from scaler.cli.tls_options import TlsOptions, warn_of_open_doors
 from scaler.runtime.certificates import CertificateError, CertificateFiles, load
 from scaler.testing.tls import TlsDirectory, expire
 
-POLICY = """\
-apiVersion: scaler/v1
-kind: ScalingPolicy
-metadata: {name: examx}
-spec:
-  brokers: {main: {url: "amqp://127.0.0.1:1"}}
-  workers: {io: {queues: [email], concurrency: 4, serviceTime: 1s, replicas: {max: 5}}}
-"""
-
 Serve = Callable[..., Result]
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Serve:
-    """Runs `celery-scaler serve` with a good policy and these options; all of them end at once."""
-
-    def run(**options: str | Path) -> Result:
-        policy = tmp_path / "policy.yaml"
-        policy.write_text(POLICY)
-        given = [
-            part for key, value in options.items() for part in (f"--{key.replace('_', '-')}", str(value))
-        ]
-        doors = ("--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0")
-        return CliRunner().invoke(
-            app, ["serve", "--policies", str(policy), *doors, *given], env={"COLUMNS": "200"}
-        )
-
-    return run
 
 
 def test_all_three_files_or_none(serve: Serve) -> None:

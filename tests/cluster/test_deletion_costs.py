@@ -363,6 +363,22 @@ async def test_a_missing_right_is_a_gap_and_rarely_tried(
         assert marking.cluster.seen().gaps == ()
 
 
+@pytest.mark.parametrize("change", ["another workload", "a follower"])
+async def test_a_missing_right_is_no_gap_where_nothing_is_marked_any_more(
+    make_marking: Any, make_policy: Any, change: str
+) -> None:
+    marking = await make_marking()
+    marking.cluster.api.faults.forbidden = {("patch", "pods")}
+    marking.announce()
+    async with marking.running():
+        await wait_until(lambda: marking.cluster.seen().gaps, description="403")
+        if change == "a follower":
+            marking.own = False
+        else:
+            marking.policy, marking.step = make_policy(scaleTarget={"name": "other"}), (None, ())
+        await wait_until(lambda: marking.cluster.seen().gaps == (), description="nothing is said any more")
+
+
 async def test_a_server_that_is_overloaded_gets_its_pause(make_marking: Any) -> None:
     marking = await make_marking()
     send, sent = marking.cluster.access.connection.send, 0

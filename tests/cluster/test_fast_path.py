@@ -14,7 +14,7 @@ from scaler.cluster.scale import Scales, ScaleSeen
 from scaler.core import fast_path
 from scaler.core.decision import Decision
 from scaler.core.news import News
-from scaler.core.policy import ScalingPolicy
+from scaler.core.policy import ScaleTarget, ScalingPolicy
 from scaler.core.workload import Reference
 from scaler.runtime.board import Board, Snapshot
 from scaler.runtime.engine import Engine
@@ -367,6 +367,80 @@ async def test_a_server_that_is_overloaded_is_left_alone(
         await wait_until(lambda: raising.replicas == 5, description="raised after a pause")
     assert time.monotonic() - began >= 1.0, "Retry-After"
     assert raising.count("failed") == 1
+
+
+@pytest.fixture
+async def said(make_raising: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The loop when it has said of Deployment io that a right is missing, and that somebody else scales."""
+    monkeypatch.setattr(fast_path, "EXPLAIN_SECONDS", 0.3)
+    raising = await make_raising()
+    raising.cluster.api.faults.forbidden = {("update", "deployments")}
+    raising.desired = 5
+    async with raising.running():
+        await wait_until(lambda: raising.cluster.seen().gaps, description="403")
+        raising.set_replicas(3)
+        await wait_until(lambda: raising.cluster.seen().remarks, description="somebody else was noticed")
+        yield raising
+
+
+def of_io(raising: Any) -> tuple[Any, ...]:
+    """What explain, the API and the live page show of it."""
+    seen = raising.cluster.seen()
+    return *seen.gaps, *seen.remarks
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"fastPath": False},
+        {"mode": "shadow", "fastPath": False},
+        # Its pods are another class's from now on, or nobody's.
+        {"scaleTarget": {"name": "other"}},
+    ],
+)
+async def test_what_was_said_goes_with_the_switch(
+    said: Any, make_policy: Any, changes: dict[str, Any]
+) -> None:
+    said.policy = make_policy(**{"fastPath": True} | changes)
+
+    await wait_until(lambda: of_io(said) == (), description="nothing is said any more")
+    await said.for_a_while(0.3)
+
+    assert of_io(said) == ()
+
+
+async def test_what_was_said_goes_with_the_class(said: Any, make_policy: Any) -> None:
+    without = make_policy(fastPath=True)
+    workers = {"cpu": without.spec.workers["io"].model_copy(update={"scale_target": ScaleTarget(name="cpu")})}
+    spec = without.spec.model_copy(update={"workers": workers})
+    said.policy = without.model_copy(update={"spec": spec})
+
+    await wait_until(lambda: of_io(said) == (), description="nothing is said any more")
+    assert said.held() == set()
+
+
+async def test_a_follower_says_nothing_of_writes_that_are_not_its_own(said: Any) -> None:
+    said.own = False
+
+    await wait_until(lambda: of_io(said) == (), description="nothing is said any more")
+
+
+async def test_a_failure_is_forgotten_where_nothing_has_to_be_raised_any_more(
+    make_raising: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unlike a missing right, which is still missing when the next spike comes."""
+    monkeypatch.setattr("scaler.runtime.fast_path.RETRY_SECONDS", 0.3)
+    raising = await make_raising()
+
+    async def overloaded(_: Reference) -> Any:
+        raise ClusterError("overloaded (429)")
+
+    raising.scales.read = overloaded
+    raising.desired = 5
+    async with raising.running():
+        await wait_until(lambda: of_io(raising), description="it is said")
+        raising.desired = 2
+        await wait_until(lambda: of_io(raising) == (), description="and over")
 
 
 async def test_a_fault_of_ours_stops_nothing(make_raising: Any) -> None:

@@ -1,6 +1,7 @@
 """Cases small enough for paper: 10 slots per pod, 1 s per task, without chance."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -179,6 +180,29 @@ def test_chance_makes_a_queue_that_is_nearly_full_unsafe(build: Build) -> None:
 
     assert outcome(build(), certain).safe
     assert [problem.kind for problem in outcome(build(), doubtful).problems] == ["close"]
+
+
+def test_each_figure_says_what_bad_luck_makes_of_it_and_a_line_says_what_that_is(build: Build) -> None:
+    flows = (Flow(0.0, 30.0, 13.0),)  # 10/s leave: the queue grows to 86 by arithmetic
+    said = list(lines(certify(build(), Spike("close", flows, 30.0, before=0.0, pods=1))))
+
+    (figures,) = [line for line in said if line.startswith("  worst backlog")]
+    found = re.search(r"worst backlog 8\d \((\d+) with bad luck\).*worst wait ([\d.]+)s \(([\d.]+)s", figures)
+    assert found
+    assert int(found[1]) > 100
+    assert float(found[2]) < float(found[3])
+    assert [line.split(":")[0] for line in said[-2:]] == ["  bad luck", "  bound"]
+
+    certain = list(lines(certify(build(), Spike("c", flows, 30.0, before=0.0, pods=1, deviations=0.0))))
+    assert not [line for line in certain if "bad luck:" in line or "with bad luck" in line]
+
+
+def test_a_full_queue_gets_no_longer_by_bad_luck(build: Build) -> None:
+    said = "\n".join(
+        lines(certify(build(), Spike("full", (Flow(0.0, 30.0, 40.0),), 30.0, before=0.0, pods=1)))
+    )
+
+    assert "worst backlog 100 at" in said
 
 
 def test_a_load_that_fits_on_the_average_is_late_by_chance_when_it_fills_all_slots(build: Build) -> None:

@@ -318,3 +318,32 @@ async def test_an_announcement_told_to_a_follower_is_heard_by_the_leader(
         assert answer.status == 201
     await wait_until(lambda: leader.value() == follower.value() == 3, timeout=6, description="3 pods")
     assert len(leader.get("/api/v1/announcements")["announcements"]) == 1
+
+
+async def test_a_changed_policy_that_has_reached_one_of_them_alone_is_said(
+    make: Make, redis_server: Any, tmp_path: Path
+) -> None:
+    leader, follower = await pair(make, redis_server.url)
+    (file,) = (tmp_path / "replica-1").glob("*.yaml")
+    changed = file.read_text().replace("max: 20", "max: 2")
+    file.write_text(changed)
+
+    def agree(replica: Process) -> Any:
+        return replica.get("/api/v1/replica")["record"]["policiesAgree"]
+
+    await wait_until(lambda: agree(follower) is False, timeout=10, description="the follower has another one")
+    await publish(redis_server.url, 500)
+    await wait_until(lambda: leader.value() == follower.value() == 4, timeout=15, description="4, not 2")
+
+    assert "the leader's policies count" in follower.get("/api/v1/workers/io")["why"][-1]
+    log = (tmp_path / "replica-1" / "log").read_text()
+    assert log.count("this replica's policies differ") == 1
+
+    (tmp_path / "replica-0" / file.name).write_text(changed)
+    await wait_until(lambda: leader.value() == follower.value() == 2, timeout=15, description="2 for both")
+    await wait_until(lambda: agree(follower) is True, timeout=5, description="it has the leader's")
+    await wait_until(
+        lambda: "policies count" not in follower.get("/api/v1/workers/io")["why"][-1],
+        timeout=5,
+        description="and says nothing more",
+    )

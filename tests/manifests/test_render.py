@@ -8,6 +8,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from ruamel.yaml import YAML
 from typer.testing import CliRunner, Result
@@ -27,7 +28,7 @@ ENVIRONMENTS = {
     "staging": ("examx-staging", True),
     "development": ("examx-development", False),
 }
-PLAIN = Service("celery-scaler.examx.svc:9090")
+KEDA_SCHEMA = YAML(typ="safe", pure=True).load(Path(__file__).with_name("keda.schema.yaml"))
 
 Document = dict[str, Any]
 Write = Callable[..., Path]
@@ -215,6 +216,20 @@ def test_tls_comes_with_the_authentication() -> None:
 
     assert found["metadata"]["enableTLS"] == "true", "metadata are texts"
     assert found["authenticationRef"] == {"kind": "TriggerAuthentication", "name": "mine"}
+
+
+def test_one_authentication_serves_all_namespaces() -> None:
+    words = ["--policies", str(POLICIES / "examx.yaml"), "--scaler-address", "celery-scaler.keda.svc:9090"]
+
+    result = run(*words, "--cluster-trigger-authentication", "celery-scaler")
+
+    objects = [each for each in documents(result.stdout) if each["kind"] == "ScaledObject"]
+    assert len(objects) == 3
+    for each in objects:
+        jsonschema.validate(each, KEDA_SCHEMA)
+        (found,) = each["spec"]["triggers"]
+        assert found["authenticationRef"] == {"kind": "ClusterTriggerAuthentication", "name": "celery-scaler"}
+        assert found["metadata"]["enableTLS"] == "true"
 
 
 # --- the workers ---------------------------------------------------------------------------------
@@ -421,6 +436,13 @@ def test_what_cant_be_rendered_is_said(change: tuple[str, str], message: str, tm
         (["--scaler-address", "celery-scaler"], "isn't host:port; write for example celery-scaler."),
         (["--scaler-address", "a:1", "--check"], "--check compares with a folder; name it with --output"),
         (["--scaler-address", "a:1", "--environment", "prod"], "unknown environment 'prod'"),
+        (
+            [
+                *("--scaler-address", "a:1", "--trigger-authentication", "a"),
+                *("--cluster-trigger-authentication", "b"),
+            ],
+            "--trigger-authentication and --cluster-trigger-authentication exclude each other",
+        ),
         (["--scaler-address", "a:1", "--output", "/proc/nothing"], "/proc/nothing: "),
     ],
 )

@@ -55,12 +55,13 @@ def summary(certificate: Certificate) -> str:
 
 def figures(found: Outcome) -> str:
     """Worst backlog and wait, and when it is over."""
-    allowance = found.backlog_allowance
+    # A queue at its limit gets no longer: with bad luck more is refused.
+    more = 0.0 if found.rejected else found.backlog_allowance
     backlog = (
         "no task waits"
         if found.worst_backlog == 0
         else (
-            f"worst backlog {count(found.worst_backlog)}{_chance(count(allowance), allowance)}"
+            f"worst backlog {count(found.worst_backlog)}{_unlucky(count(found.worst_backlog + more), more)}"
             f" at {moment(found.worst_backlog_at)}, worst wait {_wait(found)},"
             f" of a task published at {moment(found.worst_wait_at)}"
         )
@@ -103,11 +104,15 @@ def notes(certificate: Certificate) -> Iterator[str]:
         f" reading {SEEN_SECONDS:g} s old, tick {TICK_SECONDS:g} s, HPA sync {HPA_SYNC_SECONDS:g} s,"
         f" pod start {format_duration(certificate.startup)}"
     )
+    if spike.deviations:
+        yield (
+            f"bad luck: {spike.deviations:g} standard deviations more work than the mean, by tasks that come"
+            f" together and take longer (service time ± {spike.variation:.0%}); SAFE holds with it"
+        )
     yield (
-        "bound: exact for tasks as a fluid of the mean service time,"
-        f" and {spike.deviations:g} standard deviations of chance on top"
-        f" (service time ± {spike.variation:.0%}). It takes the scaler to ask at once for all that the policy"
-        " allows while a queue stands: conservative in the lead time and in the chance, not in the asking"
+        "bound: without bad luck exact for tasks as a fluid of the mean service time. It takes the scaler to"
+        " ask at once for all that the policy allows while a queue stands: conservative in the lead time and"
+        " in the luck, not in the asking"
     )
     if len(worker.queues) > 1 and worker.limits.max_length is not None:
         queues = len(worker.queues)
@@ -146,7 +151,7 @@ def _problem(certificate: Certificate, problem: Problem) -> str:
     if problem.kind == "close":
         return (
             f"too close to its limit: at {moment(problem.at)} the queue may hold"
-            f" {count(problem.tasks)} tasks more than maxLength {limits.max_length:,} if chance is against it"
+            f" {count(problem.tasks)} tasks more than maxLength {limits.max_length:,} with bad luck"
         )
     if problem.kind == "expired":
         return (
@@ -226,11 +231,12 @@ def _published_before(certificate: Certificate, until: float) -> str:
 def _wait(found: Outcome) -> str:
     if found.worst_wait == math.inf:
         return "without end"
-    return f"{_seconds(found.worst_wait)}{_chance(_seconds(found.wait_allowance), found.wait_allowance)}"
+    unlucky = _seconds(found.worst_wait + found.wait_allowance)
+    return f"{_seconds(found.worst_wait)}{_unlucky(unlucky, found.wait_allowance)}"
 
 
-def _chance(words: str, value: float) -> str:
-    return f" (+ {words} by chance)" if value >= 0.1 else ""  # noqa: PLR2004 - the last digit shown
+def _unlucky(words: str, more: float) -> str:
+    return f" ({words} with bad luck)" if more >= 0.1 else ""  # noqa: PLR2004 - the last digit shown
 
 
 def _seconds(seconds: float) -> str:
