@@ -244,8 +244,7 @@ class Replica:
         if orderly and not self.cut:
             await self.engine.leadership.resign()
         self.alive = False
-        for sampler in list(self.engine._samplers.values()):
-            sampler[1].cancel()
+        await self.engine._brokers.close()
 
 
 class World:
