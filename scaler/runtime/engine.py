@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from scaler.cluster.base import ClusterReader, NoCluster
+from scaler.core.announcement import Announcement
 from scaler.core.arrivals import Arrivals
 from scaler.core.decide import WorkerClass
 from scaler.core.policy import ScalingPolicy
@@ -153,7 +154,7 @@ class Engine:
             role.lose_base()
             return False
         try:
-            states = await role.take_up()
+            states = await role.take_up(turns)
         except StoreError:
             self._metrics.decisions_held_total.inc()
             return False
@@ -166,7 +167,7 @@ class Engine:
         if not role.is_due(outcome.decisions, self._digest):
             self._outcome = outcome
             return False
-        if not await role.write(sight.now, self._digest, outcome.decisions, outcome.states):
+        if not await role.write(sight.now, self._digest, outcome.decisions, outcome.states, turns):
             self._metrics.decisions_held_total.inc()
             return False
         await self._settle(sight, outcome, turns)
@@ -204,6 +205,10 @@ class Engine:
         if self._store.shared and not self.leadership.election.leads():
             states = self.leadership.remembered()
         return self._orders.over(states)
+
+    def announced(self, key: Key) -> tuple[Announcement, ...]:
+        """What was announced for a class."""
+        return self._orders.of(key).announcements
 
     def standing(self) -> dict[str, object]:
         """Who leads, as JSON."""

@@ -51,9 +51,13 @@ class Orders:
         """By class; those that are over may still be among them."""
         return self._held
 
+    def of(self, key: Key) -> WorkerState:
+        """A memory with nothing but the orders for a class."""
+        return self._held.get(key, _NONE)
+
     def merged(self, key: Key, state: WorkerState) -> WorkerState:
         """A memory with the orders in force."""
-        orders = self._held.get(key, _NONE)
+        orders = self.of(key)
         if (state.announcements, state.override) == (orders.announcements, orders.override):
             return state
         return replace(state, announcements=orders.announcements, override=orders.override)

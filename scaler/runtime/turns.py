@@ -1,11 +1,17 @@
 """Long computing in short pieces: between them the event loop has its turn, and with it everybody else."""
 
 import asyncio
+from collections.abc import Generator
+from typing import TypeVar
 
 from scaler.runtime.clock import Clock
 
 #: The loop has its turn after so long. One class takes 1 to 3 ms, so that nobody waits for 500 of them.
 TURN_SECONDS = 0.01
+
+Result = TypeVar("Result")
+Steps = Generator[None, None, Result]
+"""Computing that stops now and then, where the loop may have its turn, and returns something at its end."""
 
 
 class Turns:
@@ -21,3 +27,13 @@ class Turns:
         if self._clock() - self._began > TURN_SECONDS:
             await asyncio.sleep(0)
             self._began = self._clock()
+
+    async def through(self, steps: Steps[Result]) -> Result:
+        """Go through steps, with turns between them; their result."""
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            await self.give()
