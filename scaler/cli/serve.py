@@ -255,7 +255,7 @@ async def _serve(
         ),
         asyncio.create_task(stop.wait(), name="signal"),
         asyncio.create_task(shadows.run(), name="shadow"),
-        asyncio.create_task(garbage.set_aside(board), name="garbage"),
+        asyncio.create_task(garbage.Caretaker(board, clock).run(), name="garbage"),
     ]
     loops += writing_loops(
         engine, board, metrics, clock, access=access, cluster=cluster, store=store, events=settings.events
