@@ -91,9 +91,9 @@ class Announcements:
         now = self._clock()
         found = [
             (told, key)
-            for key, state in self._engine.states.items()
+            for key in self._engine.states
             if _loaded(self._board.snapshot, key)
-            for told in announcement.current(state.announcements, now)
+            for told in announcement.current(self._engine.announced(key), now)
         ]
         found.sort(key=lambda pair: (pair[0].begins, pair[1]))
         documents = [self._document(key, told, now) for told, key in found]
@@ -121,7 +121,7 @@ class Announcements:
 
     async def _change(self, key: Key, told: Announcement, now: float) -> web.Response:
         await self._engine.refresh_orders()
-        held = announcement.current(self._engine.states.get(key, WorkerState()).announcements, now)
+        held = announcement.current(self._engine.announced(key), now)
         known = told in held
         document = self._document(key, told, now)
         if not known and len(held) >= MOST_ANNOUNCEMENTS:
@@ -146,8 +146,8 @@ class Announcements:
         key = next(
             (
                 key
-                for key, state in self._engine.states.items()
-                if any(identity(key, told) == wanted for told in state.announcements)
+                for key in self._engine.states
+                if any(identity(key, told) == wanted for told in self._engine.announced(key))
             ),
             None,
         )

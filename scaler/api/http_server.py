@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 from aiohttp import hdrs, web
-from prometheus_client.aiohttp import make_aiohttp_handler
 
 from scaler.api.address import AddressError, parse_address
 from scaler.api.announcements import Announcements
+from scaler.api.exposition import metrics_handler, workers_response
 from scaler.api.metadata import shortened
 from scaler.api.readings import broker_documents
 from scaler.api.shadow import ShadowView
-from scaler.api.workers import all_workers, worker_document
+from scaler.api.workers import worker_document
 from scaler.runtime.agreement import Agreement
 from scaler.runtime.board import Board, UnknownClassError
 from scaler.runtime.clock import Clock
@@ -61,7 +61,7 @@ class HttpServer:
         self._address = address
         self._draining = False
         self._routes: dict[str, Handler] = {
-            "/metrics": make_aiohttp_handler(metrics.registry),
+            "/metrics": metrics_handler(metrics.registry),
             "/healthz": self._healthz,
             "/readyz": self._readyz,
             "/api/v1/workers": self._workers,
@@ -135,10 +135,7 @@ class HttpServer:
 
     async def _workers(self, request: web.Request) -> web.Response:
         del request
-        snapshot, now = self._board.snapshot, self._clock()
-        workers = all_workers(snapshot, now, foreign=self._foreign)
-        document = {"now": now, "takenAt": snapshot.taken_at, "workers": workers}
-        return web.json_response(document)
+        return await workers_response(self._board.snapshot, self._clock(), foreign=self._foreign)
 
     async def _brokers(self, request: web.Request) -> web.Response:
         del request

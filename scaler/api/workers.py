@@ -1,6 +1,6 @@
 """The JSON of a worker class: its decision in camelCase, the bounds, and the reasons in lines."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic.alias_generators import to_camel, to_snake
@@ -60,10 +60,10 @@ def worker_document(snapshot: Snapshot, key: Key, now: float, *, foreign: bool =
     return document | fields | read | decider | {"why": why}
 
 
-def all_workers(snapshot: Snapshot, now: float, *, foreign: bool = False) -> list[dict[str, Any]]:
+def all_workers(snapshot: Snapshot, now: float, *, foreign: bool = False) -> Iterator[dict[str, Any]]:
     """Every loaded class, in the order of the names; see `worker_document`."""
     keys = ((policy, name) for policy, loaded in snapshot.policies.items() for name in loaded.spec.workers)
-    return [worker_document(snapshot, key, now, foreign=foreign) for key in sorted(keys)]
+    return (worker_document(snapshot, key, now, foreign=foreign) for key in sorted(keys))
 
 
 def decision_of(document: Mapping[str, Any]) -> Decision | None:

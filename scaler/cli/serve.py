@@ -1,7 +1,6 @@
 """`celery-scaler serve`: the service that KEDA calls."""
 
 import asyncio
-import gc
 import os
 import secrets
 import signal
@@ -34,6 +33,7 @@ from scaler.cli.writing import writing_loops
 from scaler.cluster.access import Access, AccessError, Mode, find_access, open_cluster
 from scaler.core.policy import ScalingPolicy
 from scaler.policyfile import PolicyError, load_directory_or_file
+from scaler.runtime import garbage
 from scaler.runtime.agreement import Agreement
 from scaler.runtime.board import Board
 from scaler.runtime.certificates import CertificateError
@@ -180,10 +180,7 @@ def serve(
     except (StoreError, RecorderError, TlsOptionError, AccessError) as error:
         _fail(str(error))
     try:
-        # What was imported stays for good. Frozen, it isn't looked through by every full collection, which
-        # with the Kubernetes client in memory stops the service for 35 to 70 ms.
-        gc.collect()
-        gc.freeze()
+        garbage.begin()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_serve(settings, loaded, store, flight, access=access, clock=clock))
     except (AddressError, CertificateError, TokenError) as error:
@@ -262,6 +259,7 @@ async def _serve(
         asyncio.create_task(stop.wait(), name="signal"),
         asyncio.create_task(shadows.run(), name="shadow"),
         asyncio.create_task(agreement.run(), name="agreement"),
+        asyncio.create_task(garbage.Caretaker(board, clock).run(), name="garbage"),
     ]
     loops += writing_loops(
         engine, board, metrics, clock, access=access, cluster=cluster, store=store, events=settings.events

@@ -10,7 +10,6 @@ from scaler.cluster.base import ClusterReader
 from scaler.cluster.deletion_costs import DeletionCosts
 from scaler.cluster.events import EventWriter
 from scaler.cluster.scale import Scales
-from scaler.core.announcement import Announcement
 from scaler.core.news import News
 from scaler.runtime.board import Board, Key
 from scaler.runtime.clock import Clock
@@ -46,7 +45,7 @@ def writing_loops(
             instance=os.environ.get("HOSTNAME") or socket.gethostname(),
             counted=lambda result, count: metrics.events_total.labels(result).inc(count),
         )
-        told = Events(board, writer, cluster, metrics, _announced(engine))
+        told = Events(board, writer, cluster, metrics, engine.announced)
         tell = told.tell
         loops.append(asyncio.create_task(told.run(), name="events"))
     # The replicas of a service with a shared store answer KEDA from one decision, each a moment later.
@@ -56,16 +55,6 @@ def writing_loops(
     draining = Draining(board, DeletionCosts(access.connection), cluster, metrics, clock, tell=tell)
     loops.append(asyncio.create_task(draining.run(), name="draining"))
     return loops
-
-
-def _announced(engine: Engine) -> Callable[[Key], tuple[Announcement, ...]]:
-    """The announcements of a class, from the memory of the deciding loop."""
-
-    def announced(key: Key) -> tuple[Announcement, ...]:
-        state = engine.states.get(key)
-        return () if state is None else state.announcements
-
-    return announced
 
 
 def _nobody(_: Key, __: News) -> None:

@@ -20,89 +20,37 @@ between nothing and 200/s at any moment, the truth is outside in less than 1 of 
 """
 
 import math
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
-from dataclasses import dataclass
+from bisect import bisect_left
 from itertools import pairwise
 
 from scaler.core.observation import Span
+from scaler.core.paces import SHORT, Paces
+from scaler.core.sweeps import Point, Tick, bound, guess_between, likely_wait, longest_wait, shortest_wait
 
 #: Points kept. Where more are needed (a backlog of over 8 min at 1 s), every second one of the
 #: older half goes, which keeps the error below 1 % of the age.
 POINTS = 512
 #: Seconds by which the window of a tick is widened on both sides: a sweep isn't quite one moment.
 BLUR = 0.05
-#: Seconds over which the fastest departures are remembered.
-MEMORY = 60.0
-#: Messages per second that may pass a queue unseen while nothing tells how fast its workers are.
-HIDDEN = 10.0
-#: Seconds between two ticks below which they say nothing about a rate.
-SHORT = 1.0
-#: How much faster than the fastest seen the departures may have become since the last tick.
-FACTOR = 2.0
-#: Share by which departures that are steady from tick to tick may be uneven in between.
-UNEVEN = 0.5
 
 #: Why a wait may be off by more than its width.
 LEFT_OTHERWISE = "estimate: messages also leave by expiry, purge or a limit"
 RETURNED = "estimate: returned messages go to the front again"
 
 
-@dataclass(slots=True)
-class _Point:
-    """One sweep. `floor` sums the departures that must have been, `low` and `high` bound all of them.
-
-    `bottom` and `top` are narrower where the departures were steady; `guess` lies between them.
-    """
-
-    at: float
-    ready: int
-    floor: int
-    low: float
-    high: float
-    guess: float
-    bottom: float = -math.inf
-    top: float = math.inf
-
-
-@dataclass(frozen=True, slots=True)
-class _Tick:
-    """Departures by a time between `since` and `until`."""
-
-    since: float
-    until: float
-    departed: float
-
-    @property
-    def middle(self) -> float:
-        return (self.since + self.until) / 2
-
-
-@dataclass(slots=True)
-class _Pace:
-    """Messages per second between two ticks."""
-
-    until: float
-    left: float
-    came: float
-    #: Nothing was seen of an empty queue, so `left` is what the workers can do.
-    busy: bool
-
-
 class ArrivalCurve:
     """The memory of one queue: at most `POINTS` sweeps, and only those that its messages came in."""
 
     def __init__(self) -> None:
-        self._points: list[_Point] = []
+        self._points: list[Point] = []
         # Whether the first point is one whose messages have all left.
         self._anchored = False
         self._unacked: int | None = None
         self._consumers: int | None = None
         # Since when nothing can leave but what is seen to leave.
         self._still_since: float | None = None
-        self._tick: _Tick | None = None
-        # Of the last minute, newest last.
-        self._paces: list[_Pace] = []
+        self._tick: Tick | None = None
+        self._paces = Paces()
         # The most that may have left by now; infinite while nothing bounds it.
         self._reach = 0.0
         # And the least, if what was steady hasn't stopped.
@@ -126,7 +74,7 @@ class ArrivalCurve:
         if self._points:
             self._step(at, ready, unacked, consumers)
         else:
-            self._points.append(_Point(at, ready, 0, 0.0, 0.0, 0.0, 0.0, 0.0))
+            self._points.append(Point(at, ready, 0, 0.0, 0.0, 0.0, 0.0, 0.0))
         if consumers != 0:
             self._still_since = None
         elif self._still_since is None:
@@ -142,9 +90,9 @@ class ArrivalCurve:
         """
         if not self._points:
             return
-        tick = _Tick(since - BLUR, until + BLUR, delivered + self._uncounted)
+        tick = Tick(since - BLUR, until + BLUR, delivered + self._uncounted)
         if self._tick is None or delivered < self._delivered:
-            self._count_anew(_Tick(tick.since, tick.until, delivered))
+            self._count_anew(Tick(tick.since, tick.until, delivered))
         else:
             if redelivered > self._returned:
                 self._returned_at = until
@@ -165,12 +113,13 @@ class ArrivalCurve:
         now = self._points[-1]
         if now.ready == 0:
             return (0.0, 0.0)
-        most, least = self._most(now), self._least(now)
+        most = longest_wait(self._points, self._grip, anchored=self._anchored)
+        least = shortest_wait(self._points, self._reach, self._still_since)
         if oldest is not None:
             # Of another clock, and in whole seconds: it never outdoes what the queue itself shows.
             most = min(most, max(least, now.at - oldest))
         least = min(least, most)
-        best = self._best(now)
+        best = likely_wait(self._points, anchored=self._anchored)
         if best is None or math.isinf(most):
             return (least, most)
         best = min(max(best, least), most)
@@ -191,118 +140,26 @@ class ArrivalCurve:
         still = self._still_since is not None and consumers == 0
         least = self._tick.departed if self._tick and at >= self._tick.until else -math.inf
         if consumers is not None and self._consumers is not None:
-            self._count_hands(self._consumers, consumers)
+            self._paces.count_hands(self._consumers, consumers)
         span = at - last.at
-        point = _Point(
+        point = Point(
             at=at,
             ready=ready,
             floor=last.floor + left,
             low=max(last.low + left, least),
             high=last.high + left if still and self._tick is None else math.inf,
-            guess=last.guess + (left if still else self._usual(span, left, ready - last.ready)),
+            guess=last.guess + (left if still else self._paces.usual(span, left, ready - last.ready)),
         )
         point.bottom, point.top = point.low, point.high
         self._points.append(point)
         grown = ready - last.ready
         self._reach += left if still else self._possible(span, left, grown)
-        self._grip = max(self._grip + (left if still else self._likely(span, left, grown)), point.low)
-
-    def _count_hands(self, before: int, now: int) -> None:
-        """Workers came: the pace grows with them, or says nothing if they are the first. Or they left."""
-        if now > before:
-            for pace in self._paces:
-                pace.left *= now / before if before else 0.0
-                pace.busy = pace.busy and before > 0
-        elif now < before:
-            # Whether the others do their work shows at the next tick: one pace alone isn't steady.
-            del self._paces[:-1]
-
-    def _usual(self, span: float, seen: int, grown: int) -> float:
-        """Departures to expect within `span` seconds, at least `seen`, if the queue grew by so many.
-
-        Both paces go on, and the slower one is the surer guide. But a queue that grows beyond
-        chance has been given more, it isn't served less.
-        """
-        if not self._paces:
-            return seen
-        pace = self._paces[-1]
-        left, came = pace.left * span, pace.came * span - grown
-        chance = 3 * math.sqrt((pace.left + pace.came) * span + 1)
-        by_arrivals = pace.came < pace.left and came > left - chance
-        return max(seen, came if by_arrivals or came > left + chance else left)
+        self._grip = max(self._grip + (left if still else self._paces.likely(span, left, grown)), point.low)
 
     def _possible(self, span: float, seen: int, grown: int) -> float:
-        """The most that may have left within `span` seconds in which `seen` must have."""
-        if self._tick is None:
-            return math.inf
-        fastest = max(_mean(pace.left for pace in self._paces), _mean(p.left for p in self._paces[-2:]))
-        left = _stretched(fastest * span)
-        if self._steady and self._paces[-1].busy and not self._beyond_chance(span, grown):
-            left = (1 + UNEVEN) * fastest * span + math.sqrt(fastest * span)
-        if not any(pace.busy for pace in self._paces):
-            # A queue that was empty at times doesn't show how fast it could go.
-            left = max(left, FACTOR * seen + HIDDEN * span)
-        if self._paces:
-            came = _stretched(max(pace.came for pace in self._paces[-3:]) * span)
-            if seen + grown <= came:
-                left = min(left, came - grown)
-        return max(left, seen)
+        return math.inf if self._tick is None else self._paces.possible(span, seen, grown)
 
-    def _likely(self, span: float, seen: int, grown: int) -> float:
-        """The least that will have left within `span` seconds, unless arrivals stopped with it."""
-        if not self._steady or self._beyond_chance(span, grown):
-            return seen
-        usual = self._paces[-1].left * span
-        return max(seen, (1 - UNEVEN) * usual - math.sqrt(usual))
-
-    def _beyond_chance(self, span: float, grown: int) -> bool:
-        """Whether the depth moved otherwise than both paces have it."""
-        pace = self._paces[-1]
-        return abs((pace.came - pace.left) * span - grown) > 3 * math.sqrt((pace.left + pace.came) * span + 1)
-
-    @property
-    def _steady(self) -> bool:
-        """The last two paces of the departures are about the same."""
-        if len(self._paces) < 2:  # noqa: PLR2004 - two can be compared
-            return False
-        one, other = self._paces[-2].left, self._paces[-1].left
-        return 0 < max(one, other) <= FACTOR * min(one, other)
-
-    def _most(self, now: _Point) -> float:
-        points = self._points
-        index = bisect_right(points, self._grip, key=lambda point: point.top + point.ready)
-        if index == 0 and not self._anchored:
-            return math.inf
-        return now.at - points[max(0, index - 1)].at
-
-    def _least(self, now: _Point) -> float:
-        came = math.inf
-        points = self._points
-        # Came by then at least so many; if no more can have left, the head is one of them.
-        index = bisect_left(points, self._reach + 1, key=lambda point: point.bottom + point.ready)
-        if index < len(points):
-            came = points[index].at
-        if self._still_since is not None:
-            begin = bisect_left(points, self._still_since, key=lambda point: point.at)
-            index = bisect_left(points, now.floor + 1, lo=begin, key=lambda point: point.floor + point.ready)
-            if index < len(points):
-                came = min(came, points[index].at)
-        return max(0.0, now.at - came)
-
-    def _best(self, now: _Point) -> float | None:
-        points = self._points
-        head = now.guess + 1
-        index = bisect_left(points, head, key=lambda point: point.guess + point.ready)
-        if index == 0 and not self._anchored:
-            return None
-        if index in {0, len(points)}:
-            return 0.0
-        before, after = points[index - 1], points[index]
-        came = before.guess + before.ready
-        share = (head - 0.5 - came) / max(1.0, after.guess + after.ready - came)
-        return now.at - before.at - min(1.0, max(0.0, share)) * (after.at - before.at)
-
-    def _count_anew(self, tick: _Tick) -> None:
+    def _count_anew(self, tick: Tick) -> None:
         """The scale of the departures begins at this tick; points before it have what is certain."""
         last = self._points[-1]
         for point in self._points:
@@ -312,11 +169,12 @@ class ArrivalCurve:
             point.high = tick.departed if point.at <= tick.since else math.inf
             point.guess = tick.departed - surely if point.at < tick.until else tick.departed
             point.bottom, point.top = -math.inf, math.inf
-        self._tick, self._uncounted, self._paces = tick, 0.0, []
-        self._bound(0)
+        self._tick, self._uncounted = tick, 0.0
+        self._paces.forget()
+        bound(self._points, 0)
         self._foresee(0)
 
-    def _settle(self, tick: _Tick, before: _Tick) -> None:
+    def _settle(self, tick: Tick, before: Tick) -> None:
         """Give the points up to this tick both bounds, and guess the ones between."""
         points = self._points
         first = bisect_left(points, before.since, key=lambda point: point.at)
@@ -327,62 +185,21 @@ class ArrivalCurve:
             self._uncounted += more
             if more > max(3.0, 0.02 * (tick.departed - before.departed)):
                 self._uncounted_at = tick.until
-            tick = _Tick(tick.since, tick.until, tick.departed + more)
+            tick = Tick(tick.since, tick.until, tick.departed + more)
         for point in points[first:]:
             if point.at <= tick.since:
                 point.high = min(point.high, tick.departed)
             if point.at >= tick.until:
                 point.low = max(point.low, tick.departed)
-        self._bound(first)
+        bound(self._points, first)
         span = tick.middle - before.middle
         if span < SHORT and tick.departed == before.departed:
             return
         if span >= SHORT:
-            self._note_pace(first, before, tick)
-        self._guess_between(first, before, tick)
+            self._paces.note(points[first:], before, tick)
+        guess_between(points[first:], before, tick, steady=self._paces.steady)
         self._tick = tick
         self._foresee(first)
-
-    def _note_pace(self, first: int, before: _Tick, tick: _Tick) -> None:
-        within = [point for point in self._points[first:] if before.since <= point.at <= tick.until]
-        if len(within) < 2:  # noqa: PLR2004 - a span has two ends
-            return
-        begin, end = within[0], within[-1]
-        left = (tick.departed - before.departed) / (tick.middle - before.middle)
-        grown = (end.ready - begin.ready) / max(SHORT, end.at - begin.at)
-        busy = left > 0 and all(point.ready > 0 for point in within)
-        self._paces = [pace for pace in self._paces if pace.until > tick.until - MEMORY]
-        self._paces.append(_Pace(tick.until, left, max(0.0, left + grown), busy))
-
-    def _bound(self, first: int) -> None:
-        """Departures don't go back, and at least those of `floor` lie between two points."""
-        points = self._points
-        for index in range(max(1, first), len(points)):
-            before, point = points[index - 1], points[index]
-            point.low = max(point.low, before.low + (point.floor - before.floor))
-        for index in range(len(points) - 1, first, -1):
-            before, point = points[index - 1], points[index]
-            before.high = min(before.high, point.high - (point.floor - before.floor))
-        for point in points[first:]:
-            point.bottom, point.top = max(point.bottom, point.low), min(point.top, point.high)
-
-    def _guess_between(self, first: int, before: _Tick, tick: _Tick) -> None:
-        """What was seen to leave, and the rest evenly."""
-        points = [point for point in self._points[first:] if before.middle < point.at <= tick.middle]
-        if not points:
-            return
-        seen = points[-1].floor - points[0].floor
-        rest = max(0.0, tick.departed - before.departed - seen)
-        span = tick.middle - before.middle
-        for point in points:
-            share = (point.at - before.middle) / span
-            guess = before.departed + (point.floor - points[0].floor) + rest * share
-            point.guess = max(min(guess, point.high), point.low)
-            if self._steady:
-                open_ = rest * share * (1 - share)
-                spread = 2 * UNEVEN * open_ + math.sqrt(open_)
-                point.bottom = max(point.low, point.guess - spread)
-                point.top = min(point.high, point.guess + spread)
 
     def _foresee(self, first: int) -> None:
         """Bounds and guesses of the points after the last tick."""
@@ -398,12 +215,14 @@ class ArrivalCurve:
             # The step in which the tick lies counts in part.
             share = min(1.0, (point.at - tick.middle) / max(point.at - before.at, BLUR))
             span = share * (point.at - before.at)
-            guess += share * left if still else self._usual(span, round(share * left), round(share * grown))
+            guess += (
+                share * left if still else self._paces.usual(span, round(share * left), round(share * grown))
+            )
             point.guess = guess = max(guess, point.low)
             span = min(point.at - before.at, point.at - tick.since)
             reach += left if still else self._possible(span, left, grown)
             span = min(point.at - before.at, max(0.0, point.at - tick.until))
-            grip = max(grip + (left if still else self._likely(span, 0, grown)), point.low)
+            grip = max(grip + (left if still else self._paces.likely(span, 0, grown)), point.low)
         self._reach, self._grip = max(reach, points[-1].low), max(grip, points[-1].low)
 
     def _forget(self) -> None:
@@ -421,13 +240,3 @@ class ArrivalCurve:
             now.low = now.high = now.guess = now.bottom = now.top = self._reach = self._grip = 0.0
         if len(points) > POINTS:
             del points[1 : len(points) // 2 : 2]
-
-
-def _stretched(messages: float) -> float:
-    """What `messages` in the mean may come to: another pace, and chance."""
-    return FACTOR * messages + 2 * math.sqrt(messages)
-
-
-def _mean(values: Iterable[float]) -> float:
-    known = list(values)
-    return sum(known) / len(known) if known else 0.0

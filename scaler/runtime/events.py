@@ -5,6 +5,7 @@ what has changed since, and a restart has the first snapshot as its base line an
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from itertools import chain
 
@@ -21,6 +22,7 @@ from scaler.core.workload import Reference, Workload
 from scaler.runtime.board import Board, Key, Snapshot
 from scaler.runtime.clock import cancelled
 from scaler.runtime.metrics import Metrics
+from scaler.runtime.turns import Turns
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +64,7 @@ class Events:
         while not cancelled():
             snapshot = await self._board.next()
             try:
-                self.look(snapshot)
+                await self.look(snapshot)
             except Exception:  # a fault in telling must not stop what is told about
                 log.exception("finding news failed")
                 self._metrics.loop_failures_total.labels("events").inc()
@@ -78,10 +80,12 @@ class Events:
                 log.exception("writing events failed")
                 self._metrics.loop_failures_total.labels("events").inc()
 
-    def look(self, snapshot: Snapshot) -> None:
+    async def look(self, snapshot: Snapshot) -> None:
         """Tell what has changed since the last snapshot."""
         seen: dict[Key, Seen] = {}
+        turns = Turns(time.monotonic)
         for key, decision in snapshot.decisions.items():
+            await turns.give()
             seen[key] = now = (decision, self._announced(key), decision.decided_at)
             before = self._seen.get(key)
             if before is None or not snapshot.own or _shadowed(snapshot, key):

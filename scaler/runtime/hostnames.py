@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
+from itertools import count
 
 from scaler.core.observation import WorkerReport
 from scaler.core.policy import WorkerPolicy
@@ -47,28 +48,52 @@ def _patterns(worker_class: str, hostnames: tuple[str, ...], target: str) -> tup
     return tuple(found)
 
 
-class Heard:
-    """Workers by node name, so that a class finds its own among thousands without looking at all."""
+class Names:
+    """Node names in order, so that a class finds its own among thousands without looking at all.
 
-    def __init__(self, reports: Sequence[WorkerReport]) -> None:
+    What was found is remembered: from one tick to the next the names are mostly the same.
+    """
+
+    def __init__(self, hostnames: tuple[str, ...]) -> None:
         """Sorts them once."""
-        self._reports = reports
-        self._names = sorted((report.hostname, number) for number, report in enumerate(reports))
+        self.hostnames = hostnames
+        self._names = sorted(zip(hostnames, count(), strict=False))
         self._hosts = sorted((name.partition("@")[2], number) for name, number in self._names)
+        self._found: dict[tuple[Pattern, ...], tuple[int, ...]] = {}
 
-    def of(self, wanted: Iterable[Pattern]) -> tuple[WorkerReport, ...]:
-        """Those whose node name fits one of the patterns, in the order in which they came."""
-        numbers: set[int] = set()
-        for pattern in wanted:
-            for number in self._candidates(pattern):
-                if pattern.regex.fullmatch(self._reports[number].hostname):
-                    numbers.add(number)
-        return tuple(self._reports[number] for number in sorted(numbers))
+    def fitting(self, wanted: tuple[Pattern, ...]) -> tuple[int, ...]:
+        """Numbers of the names that fit one of the patterns, in the order in which they came."""
+        found = self._found.get(wanted)
+        if found is None:
+            numbers = {number for pattern in wanted for number in self._fitting(pattern)}
+            found = self._found[wanted] = tuple(sorted(numbers))
+        return found
 
-    def _candidates(self, pattern: Pattern) -> Iterable[int]:
+    def strangers(self, classes: Iterable[tuple[Pattern, ...]]) -> tuple[str, ...]:
+        """The names that fit none of the classes."""
+        known = {number for wanted in classes for number in self.fitting(wanted)}
+        return tuple(name for number, name in enumerate(self.hostnames) if number not in known)
+
+    def _fitting(self, pattern: Pattern) -> Iterable[int]:
         names, start = self._names, pattern.begins
         if not start:
             names, start = self._hosts, pattern.host_begins
         first = bisect_left(names, (start, -1))
         last = bisect_left(names, (f"{start}\U0010ffff", -1)) if start else len(names)
-        return (number for _, number in names[first:last])
+        candidates = (number for _, number in names[first:last])
+        return (number for number in candidates if pattern.regex.fullmatch(self.hostnames[number]))
+
+
+class Heard:
+    """Workers by node name."""
+
+    def __init__(self, reports: Sequence[WorkerReport], before: "Heard | None" = None) -> None:
+        """`before`: those of the last tick, whose order is taken over where the names are the same."""
+        self._reports = reports
+        hostnames = tuple(report.hostname for report in reports)
+        names = None if before is None else before.names
+        self.names: Names = names if names and names.hostnames == hostnames else Names(hostnames)
+
+    def of(self, wanted: tuple[Pattern, ...]) -> tuple[WorkerReport, ...]:
+        """Those whose node name fits one of the patterns, in the order in which they came."""
+        return tuple(self._reports[number] for number in self.names.fitting(wanted))

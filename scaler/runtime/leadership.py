@@ -22,8 +22,9 @@ from scaler.runtime.election import Election
 from scaler.runtime.metrics import Metrics
 from scaler.runtime.orders import Orders
 from scaler.runtime.record import Record, memory_of
-from scaler.runtime.store import ChangedError, StateStore, StoreError
+from scaler.runtime.store import ChangedError, Document, StateStore, StoreError
 from scaler.runtime.store.base import KEEP_SECONDS
+from scaler.runtime.turns import Turns
 
 log = structlog.get_logger(__name__)
 
@@ -67,7 +68,7 @@ class Leadership:
         self._written_at = 0.0
         self._orders_at: float | None = None
         self._changes = 0
-        self._remembered: tuple[Record, dict[Key, WorkerState]] = (Record(), {})
+        self._remembered: tuple[Record, Mapping[Key, WorkerState]] = (Record(), {})
 
     def remembered(self) -> Mapping[Key, WorkerState]:
         """The memory as the leader wrote it."""
@@ -101,15 +102,18 @@ class Leadership:
         document = await self._store.read("decisions")
         if self.election.leads():
             return  # elected meanwhile: from now on the deciding loop reads for itself
-        self._see(document.text, document.version)
+        await self._see(document, Turns(self._clock))
 
-    def _see(self, text: str, version: str | None) -> None:
+    async def _see(self, document: Document, turns: Turns) -> None:
         """Take up what stands in the store, unless something later is known."""
-        changed, first = version != self._version, not self._read_once
-        self._version, self._read_once = version, True
-        if not changed:
+        if document.version == self._version:
+            self._read_once = True
             return
-        record, now = Record.from_text(text), self._clock()
+        now = self._clock()
+        record = await turns.through(Record.from_text(document.text))
+        first, self._read_once = not self._read_once, True
+        # What is being decided at this moment follows on another record; it must not be written onto this.
+        self._version, self._based = document.version, False
         self.election.highest = max(self.election.highest, record.term)
         if record.order <= self.known.record.order:
             return
@@ -119,7 +123,7 @@ class Leadership:
             self._ahead.append(now - record.taken_at)
         self.known = Known(record, min(now, record.taken_at) if first else now)
 
-    async def take_up(self) -> dict[Key, WorkerState] | None:
+    async def take_up(self, turns: Turns) -> dict[Key, WorkerState] | None:
         """What a leader decides from, where it has to begin with it; None where it may simply go on.
 
         Raises:
@@ -131,24 +135,26 @@ class Leadership:
         document = await self._store.read("decisions")
         if not self._orders.known:
             await self._refresh_orders()
-        self._see(document.text, document.version)
+        await self._see(document, turns)
         record = self.known.record
         if record.term > self.election.term:
             self.election.step_down()
             raise ChangedError("another replica leads")
         self._based = True
-        return self._states(record)
+        return await self._states(record, turns)
 
-    def _states(self, record: Record) -> dict[Key, WorkerState]:
+    async def _states(self, record: Record, turns: Turns) -> dict[Key, WorkerState]:
         now = self._clock()
         if now - self.known.seen_at > KEEP_SECONDS:
             return {}
-        states = record.states()
-        if record.writer == self.election.identity:
-            return states
         # Each record was seen some time after it was taken; the least of these differences is the clocks'.
         ahead = min(self._ahead, default=MOST_SKEW_SECONDS)
-        return {key: taken_over(state, ahead, now) for key, state in states.items()}
+        ours = record.writer == self.election.identity
+        states = {}
+        for key, state in record.states().items():
+            states[key] = state if ours else taken_over(state, ahead, now)
+            await turns.give()
+        return states
 
     def is_due(self, decisions: Mapping[Key, Decision], policies: str) -> bool:
         """Whether decisions have to be written now."""
@@ -166,9 +172,14 @@ class Leadership:
         policies: str,
         decisions: Mapping[Key, Decision],
         states: Mapping[Key, WorkerState],
+        turns: Turns,
     ) -> bool:
         """Bring decisions into force, for all replicas at once; False where that didn't come about."""
-        before = self.known.record
+        if not self._based:
+            return False  # somebody else's record was seen while these were made
+        before, version = self.known.record, self._version
+        # Until the answer is here it can't be told what stands in the store.
+        self._based = False
         record = Record(
             self.election.term,
             before.sequence + 1,
@@ -176,12 +187,11 @@ class Leadership:
             taken_at,
             policies,
             dict(decisions),
-            memory_of(states),
+            await turns.through(memory_of(states)),
         )
-        # Until the answer is here it can't be told what stands in the store.
-        self._based = False
+        text = await turns.through(record.to_text())
         try:
-            version = await self._store.write("decisions", record.to_text(), self._version)
+            version = await self._store.write("decisions", text, version)
         except ChangedError:
             return False
         except StoreError as error:

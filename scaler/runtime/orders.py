@@ -3,7 +3,7 @@
 The leader's writes never touch it, so nothing that was acknowledged is lost in them, whoever leads.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import structlog
@@ -51,12 +51,20 @@ class Orders:
         """By class; those that are over may still be among them."""
         return self._held
 
+    def of(self, key: Key) -> WorkerState:
+        """A memory with nothing but the orders for a class."""
+        return self._held.get(key, _NONE)
+
     def merged(self, key: Key, state: WorkerState) -> WorkerState:
         """A memory with the orders in force."""
-        orders = self._held.get(key, _NONE)
+        orders = self.of(key)
         if (state.announcements, state.override) == (orders.announcements, orders.override):
             return state
         return replace(state, announcements=orders.announcements, override=orders.override)
+
+    def over(self, states: Mapping[Key, WorkerState]) -> Mapping[Key, WorkerState]:
+        """Memories with the orders in force, each merged when it is asked for; in the order of the keys."""
+        return _Merged(self, states)
 
     async def refresh(self) -> None:
         """Read what others have changed.
@@ -118,3 +126,22 @@ class Orders:
         }
         self._document = document
         self.known = True
+
+
+class _Merged(Mapping[Key, WorkerState]):
+    """A view: who asks for one class of 500 doesn't pay for all."""
+
+    def __init__(self, orders: Orders, states: Mapping[Key, WorkerState]) -> None:
+        self._orders = orders
+        self._states = states
+
+    def __getitem__(self, key: Key) -> WorkerState:
+        if key not in self._states and key not in self._orders.held:
+            raise KeyError(key)
+        return self._orders.merged(key, self._states.get(key, WorkerState()))
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(sorted(self._states.keys() | self._orders.held.keys()))
+
+    def __len__(self) -> int:
+        return len(self._states.keys() | self._orders.held.keys())

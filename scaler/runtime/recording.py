@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Iterable
+from functools import partial
 
 import structlog
-from prometheus_client import Gauge
 
 from scaler.core.decision import Decision
 from scaler.core.observation import Observation
 from scaler.core.policy import WorkerPolicy
 from scaler.runtime.board import Key
 from scaler.runtime.metrics import Metrics
+from scaler.runtime.series import Series, show
 from scaler.runtime.tasks import TaskCounts
 
 log = structlog.get_logger(__name__)
@@ -22,79 +23,85 @@ class Recorder:
     """Writes each tick's decision; remembers only which series it has made."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
         self._quality: dict[Key, str] = {}
         self._tasks = TaskCounts(metrics)
+        self._steps = Series(metrics.scaling_events_total)
+        # What is read.
+        self._queue_messages = Series(metrics.queue_messages)
+        self._queue_limit = Series(metrics.queue_limit)
+        self._processes = Series(metrics.worker_processes)
+        # What is decided.
+        self._desired = Series(metrics.desired_replicas)
+        self._active = Series(metrics.active)
+        self._waiting = Series(metrics.scale_in_waiting_seconds)
+        self._recommended = Series(metrics.recommended_replicas)
+        self._state = Series(metrics.decision_state)
+        self._age = Series(metrics.decision_age_seconds)
+        self._messages = Series(metrics.class_messages)
+        self._wait = Series(metrics.head_of_line_wait_seconds)
+        self._service_time = Series(metrics.service_time_seconds)
+        self._lead_time = Series(metrics.lead_time_seconds)
 
     def record(self, decision: Decision, *, own: bool) -> None:
         """Set the gauges of a decision; steps are counted and logged by who decided them."""
         key = (decision.policy, decision.worker_class)
-        metrics = self._metrics
-        metrics.desired_replicas.labels(*key).set(decision.desired)
-        metrics.active.labels(*key).set(decision.active)
+        self._desired.of(key).set(decision.desired)
+        self._active.of(key).set(decision.active)
         since = decision.waiting_since
-        waiting = 0.0 if since is None else max(0.0, decision.decided_at - since)
-        metrics.scale_in_waiting_seconds.labels(*key).set(waiting)
+        self._waiting.of(key).set(0.0 if since is None else max(0.0, decision.decided_at - since))
         for term in decision.terms:
             if term.replicas is not None and term.name != "last":
-                metrics.recommended_replicas.labels(*key, term.name).set(term.replicas)
+                self._recommended.of(key, term.name).set(term.replicas)
         for state in _STATES:
-            metrics.decision_state.labels(*key, state).set(state == decision.quality)
+            self._state.of(key, state).set(state == decision.quality)
         if decision.sampled_at is not None:
-            metrics.decision_age_seconds.labels(*key).set(max(0.0, decision.decided_at - decision.sampled_at))
+            self._age.of(key).set(max(0.0, decision.decided_at - decision.sampled_at))
         self._record_sight(key, decision)
         if own:
             self._log(key, decision)
 
     def record_reading(self, key: Key, worker: WorkerPolicy, observation: Observation) -> None:
         """Set the gauges of what this process has read itself."""
-        metrics = self._metrics
         for queue in observation.queues:
             counts = {"ready": queue.ready, "unacked": queue.unacked, "eta_held": queue.eta_held}
             for state, count in counts.items():
                 if count is not None:
-                    metrics.queue_messages.labels(*key, queue.name, state).set(count)
+                    self._queue_messages.of(key, queue.name, state).set(count)
             if worker.limits.max_length is not None:
-                metrics.queue_limit.labels(*key, queue.name).set(worker.limits.max_length)
-        if observation.workers is None:
-            labels = dict(zip(("policy", "worker_class"), key, strict=True))
-            metrics.worker_processes.remove_by_labels(labels)
-        else:
-            metrics.worker_processes.labels(*key).set(len(observation.workers))
-        self._tasks.count(key, observation.workers or ())
+                self._queue_limit.of(key, queue.name).set(worker.limits.max_length)
+        heard = observation.workers
+        show(self._processes, key, {} if heard is None else {(): len(heard)})
+        self._tasks.count(key, heard or ())
 
     def _record_sight(self, key: Key, decision: Decision) -> None:
         """What was measured; a series for what can't be seen any more is removed, not left standing."""
-        metrics = self._metrics
-        labels = dict(zip(("policy", "worker_class"), key, strict=True))
         intervals = {
             "ready": None if decision.ready is None else (decision.ready, decision.ready),
             "prefetched": decision.prefetched,
             "running": decision.running,
             "eta_held": decision.eta_held,
         }
-        for state, interval in intervals.items():
-            if interval is None:
-                metrics.class_messages.remove_by_labels({**labels, "state": state})
-                continue
-            for bound, count in zip(("least", "most"), interval, strict=True):
-                metrics.class_messages.labels(*key, state, bound).set(count)
-        if decision.wait is None:
-            metrics.head_of_line_wait_seconds.remove_by_labels(labels)
-        else:
+        messages: dict[tuple[str, ...], float] = {
+            (state, bound): count
+            for state, interval in intervals.items()
+            if interval is not None
+            for bound, count in zip(("least", "most"), interval, strict=True)
+        }
+        show(self._messages, key, messages)
+        wait: dict[tuple[str, ...], float] = {}
+        if decision.wait is not None:
             least, most = decision.wait
-            metrics.head_of_line_wait_seconds.labels(*key, "least").set(least)
-            metrics.head_of_line_wait_seconds.labels(*key, "most").set(math.inf if most is None else most)
+            wait = {("least",): least, ("most",): math.inf if most is None else most}
+        show(self._wait, key, wait)
         if decision.service_time:
             source = "policy" if decision.service_source == "policy" else "measured"
-            metrics.service_time_seconds.remove_by_labels(labels)
-            metrics.service_time_seconds.labels(*key, source).set(decision.service_time)
-            metrics.lead_time_seconds.labels(*key).set(decision.lead_time)
+            show(self._service_time, key, {(source,): decision.service_time})
+            self._lead_time.of(key).set(decision.lead_time)
 
     def _log(self, key: Key, decision: Decision) -> None:
         if decision.desired != decision.previous:
             direction = "up" if decision.desired > decision.previous else "down"
-            self._metrics.scaling_events_total.labels(*key, direction, decision.limit).inc()
+            self._steps.of(key, direction, decision.limit).inc()
             log.info(
                 "replicas changed",
                 policy=key[0],
@@ -120,41 +127,30 @@ class Recorder:
 
     def forget(self, keys: Iterable[Key], loaded: Iterable[tuple[Key, WorkerPolicy]]) -> None:
         """Remove the series of classes that are gone and of queues that a class no longer has."""
-        metrics = self._metrics
-        gone = set(keys)
-        for key in gone:
+        gauges = (
+            self._desired,
+            self._active,
+            self._waiting,
+            self._recommended,
+            self._state,
+            self._age,
+            self._messages,
+            self._wait,
+            self._service_time,
+            self._lead_time,
+            self._processes,
+        )
+        of_queues = (self._queue_messages, self._queue_limit)
+        for key in keys:
             self._quality.pop(key, None)
             self._tasks.forget(key)
-        queues = {(key, queue) for key, worker in loaded for queue in worker.queues}
-        by_class = (
-            metrics.desired_replicas,
-            metrics.active,
-            metrics.scale_in_waiting_seconds,
-            metrics.recommended_replicas,
-            metrics.decision_state,
-            metrics.decision_age_seconds,
-            metrics.scaling_events_total,
-            metrics.class_messages,
-            metrics.head_of_line_wait_seconds,
-            metrics.service_time_seconds,
-            metrics.lead_time_seconds,
-            metrics.worker_processes,
-            metrics.tasks_total,
-            metrics.task_runtime_seconds_total,
-            metrics.task_latency_seconds_total,
-            metrics.task_latency_tasks_total,
-        )
-        for family in by_class:
-            for policy, worker_class in gone:
-                family.remove_by_labels({"policy": policy, "worker_class": worker_class})
-        for family in (metrics.queue_messages, metrics.queue_limit):
-            for labels in _label_sets(family):
-                if (labels[:2], labels[2]) not in queues:
-                    family.remove_by_labels(
-                        dict(zip(("policy", "worker_class", "queue"), labels, strict=True))
-                    )
+            self._steps.forget(key)
+            for series in (*gauges, *of_queues):
+                series.forget(key)
+        for key, worker in loaded:
+            for series in of_queues:
+                series.forget(key, partial(_of_another_queue, worker))
 
 
-def _label_sets(family: Gauge) -> set[tuple[str, str, str]]:
-    samples = [sample for metric in family.collect() for sample in metric.samples]
-    return {(s.labels["policy"], s.labels["worker_class"], s.labels["queue"]) for s in samples}
+def _of_another_queue(worker: WorkerPolicy, labels: tuple[str, ...]) -> bool:
+    return labels[0] not in worker.queues

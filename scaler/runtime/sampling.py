@@ -7,16 +7,18 @@ sweeps it listens to the workers' events; without them everything works, with le
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import structlog
 
-from scaler.core.observation import BrokerSample, Observation, WorkerReport
+from scaler.core.observation import BrokerSample, Observation, QueueReading, WorkerReport
 from scaler.core.policy import WorkerPolicy
 from scaler.runtime.clock import Clock, cancelled
 from scaler.runtime.hostnames import Heard, patterns
 from scaler.runtime.metrics import Metrics
+from scaler.runtime.turns import Turns
 from scaler.sources.base import EventReceiver, QueueSource, SourceError
 
 log = structlog.get_logger(__name__)
@@ -28,7 +30,7 @@ SWEEP_TIMEOUT = 4.0
 SETTLING_SECONDS = 8.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Reading:
     """The newest sample of a broker, and why the attempt after it failed (empty: it didn't)."""
 
@@ -40,6 +42,16 @@ class Reading:
     gaps: tuple[str, ...] = ()
     #: The same workers by name.
     heard: Heard | None = None
+
+    @cached_property
+    def queues(self) -> Mapping[str, QueueReading]:
+        """The queues of the sample by name: every class looks for its own."""
+        return {queue.name: queue for queue in self.sample.queues} if self.sample else {}
+
+    @cached_property
+    def unreadable(self) -> Mapping[str, str]:
+        """By queue, why it alone can't be read."""
+        return dict(self.sample.unreadable) if self.sample else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +87,12 @@ class Sampler:
         self._source = source
         self._receiver = receiver
         self._deaf_until = clock() + SETTLING_SECONDS
+        self._heard: Heard | None = None
         self._clock = clock
         self._metrics = metrics
         self._interval = interval
 
-    @property
-    def reading(self) -> Reading:
+    async def reading(self, turns: Turns) -> Reading:
         """What was read last, and what the workers said since."""
         if self._receiver is None:
             return Reading(self._sample, self._error)
@@ -88,9 +100,15 @@ class Sampler:
         if self._receiver.problem:
             self._deaf_until = now + SETTLING_SECONDS
             return Reading(self._sample, self._error, gaps=(self._receiver.problem,))
-        # Before all have sent a heartbeat, those that haven't would look as if they had fallen silent.
-        heard = None if now < self._deaf_until else self._receiver.reports(now)
-        return Reading(self._sample, self._error, heard, heard=None if heard is None else Heard(heard))
+        if now < self._deaf_until:
+            # Before all have sent a heartbeat, those that haven't would look as if they had fallen silent.
+            return Reading(self._sample, self._error)
+        reports = []
+        for report in self._receiver.reports(now):
+            reports.append(report)
+            await turns.give()
+        self._heard = Heard(reports, self._heard)
+        return Reading(self._sample, self._error, tuple(reports), heard=self._heard)
 
     async def run(self, sampled: asyncio.Event) -> None:
         """Sweep until cancelled; `sampled` is set after each attempt."""
@@ -139,9 +157,8 @@ class Sampler:
 
     def status(self, classes: Iterable[tuple[str, WorkerPolicy]], reading: Reading) -> BrokerStatus:
         """How this broker is read, given the classes (name, policy) that it serves, and what was read."""
-        wanted = (pattern for name, worker in classes for pattern in patterns(name, worker))
-        known = {report.hostname for report in reading.heard.of(wanted)} if reading.heard else set()
-        strangers = tuple(report.hostname for report in reading.workers or () if report.hostname not in known)
+        wanted = (patterns(name, worker) for name, worker in classes)
+        strangers = reading.heard.names.strangers(wanted) if reading.heard else ()
         return BrokerStatus(self.name, reading, self.seconds, strangers)
 
 
@@ -151,11 +168,11 @@ def observe(worker_class: str, worker: WorkerPolicy, reading: Reading) -> Observ
     if sample is None:
         return Observation(None, error=reading.error)
     workers = None if reading.heard is None else reading.heard.of(patterns(worker_class, worker))
-    unreadable = dict(sample.unreadable)
+    unreadable = reading.unreadable
     for name in worker.queues:
         if name in unreadable:
             return Observation(None, error=f"queue {name}: {unreadable[name]}", workers=workers)
-    by_name = {queue.name: queue for queue in sample.queues}
+    by_name = reading.queues
     if any(name not in by_name for name in worker.queues):
         # The policy has just been reloaded; the next sweep knows the new queues.
         return Observation(None, error="a queue of this class has not been read yet", workers=workers)

@@ -5,13 +5,17 @@ from collections.abc import Iterable
 from scaler.core.observation import WorkerReport
 from scaler.runtime.board import Key
 from scaler.runtime.metrics import Metrics
+from scaler.runtime.series import Series
 
 
 class TaskCounts:
     """Adds what each worker's sums have grown by since the last tick."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+        self._tasks = Series(metrics.tasks_total)
+        self._runtime = Series(metrics.task_runtime_seconds_total)
+        self._latency = Series(metrics.task_latency_seconds_total)
+        self._latencies = Series(metrics.task_latency_tasks_total)
         self._last: dict[Key, dict[str, WorkerReport]] = {}
 
     def count(self, key: Key, reports: Iterable[WorkerReport]) -> None:
@@ -26,17 +30,18 @@ class TaskCounts:
         self._last[key] = after
 
     def forget(self, key: Key) -> None:
-        """Drop the memory of a class that is gone."""
+        """Drop the memory of a class that is gone, and its series."""
         self._last.pop(key, None)
+        for series in (self._tasks, self._runtime, self._latency, self._latencies):
+            series.forget(key)
 
     def _add(self, key: Key, last: WorkerReport, report: WorkerReport) -> None:
-        metrics = self._metrics
         failed = max(0, report.failed - last.failed)
         finished = max(0, report.finished - last.finished)
         if not finished and report.latencies == last.latencies:
             return
-        metrics.tasks_total.labels(*key, "failed").inc(failed)
-        metrics.tasks_total.labels(*key, "succeeded").inc(max(0, finished - failed))
-        metrics.task_runtime_seconds_total.labels(*key).inc(max(0.0, report.runtime - last.runtime))
-        metrics.task_latency_seconds_total.labels(*key).inc(max(0.0, report.latency - last.latency))
-        metrics.task_latency_tasks_total.labels(*key).inc(max(0, report.latencies - last.latencies))
+        self._tasks.of(key, "failed").inc(failed)
+        self._tasks.of(key, "succeeded").inc(max(0, finished - failed))
+        self._runtime.of(key).inc(max(0.0, report.runtime - last.runtime))
+        self._latency.of(key).inc(max(0.0, report.latency - last.latency))
+        self._latencies.of(key).inc(max(0, report.latencies - last.latencies))

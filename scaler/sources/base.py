@@ -1,6 +1,6 @@
 """What every source of queue readings keeps, and the errors it may raise."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from scaler.core.observation import BrokerSample, WorkerReport
@@ -30,8 +30,11 @@ class EventReceiver(Protocol):
         """Listen until cancelled; connects again by itself, and raises nothing else."""
         ...
 
-    def reports(self, now: float) -> tuple[WorkerReport, ...]:
-        """The workers heard of in the last minutes, by hostname; `now` in seconds since the epoch."""
+    def reports(self, now: float) -> Iterable[WorkerReport]:
+        """The workers heard of in the last minutes, by hostname; `now` in seconds since the epoch.
+
+        To be gone through at once, with turns for the event loop in between where there are thousands.
+        """
         ...
 
 

@@ -6,7 +6,7 @@ import each other, and because whoever embeds the scaler may want the same tools
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import TypeVar, overload
 
 Value = TypeVar("Value")
@@ -57,3 +57,13 @@ async def wait_until(
                 await asyncio.sleep(POLL_INTERVAL)
     except TimeoutError:
         raise AssertionError(f"not within {timeout:g} s: {description} (last seen: {last!r})") from None
+
+
+def at_once(steps: Generator[None, None, Value]) -> Value:
+    """Go through computing that stops now and then for the event loop's sake; its result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: Value = end.value
+            return result

@@ -176,7 +176,7 @@ async def test_a_class_that_cant_be_decided_keeps_its_replicas_and_announcements
         raise RuntimeError("a fault of ours")
 
     with monkeypatch.context() as broken:
-        broken.setattr("scaler.runtime.engine.decide", fail)
+        broken.setattr("scaler.runtime.deciding.decide", fail)
         await office.engine.turn()
     assert office.engine.states["examx", "io"].desired == 4
     assert await office.desired(START + 5402) == 4, "no step down for a window, although it is over"

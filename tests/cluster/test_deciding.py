@@ -100,7 +100,7 @@ async def test_without_history_it_starts_from_the_replicas_of_the_cluster(cluste
 async def test_a_cluster_that_does_not_answer_holds_nothing_up_for_long(
     cluster: Any, service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scaler.runtime.engine.FIRST_SIGHT_SECONDS", 0.3)
+    monkeypatch.setattr("scaler.runtime.lookout.FIRST_SIGHT_SECONDS", 0.3)
     cluster.api.faults.delay = 30.0
     async with service.running(policy()):
         await wait_until(lambda: service.decision, timeout=5, description="a decision all the same")

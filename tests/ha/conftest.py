@@ -25,6 +25,7 @@ from scaler.runtime.engine import Engine
 from scaler.runtime.metrics import Metrics
 from scaler.runtime.record import Record
 from scaler.runtime.store import Document, MemoryStore, Name, StoreError
+from scaler.testing import at_once
 
 START = 1_800_000_000.0
 #: Of the client of a store.
@@ -85,7 +86,7 @@ class Store(MemoryStore):
     async def write(self, name: Name, text: str, version: str | None) -> str:
         written = await super().write(name, text, version)
         if name == "decisions":
-            self.history.append(Written(self._world.now, Record.from_text(text)))
+            self.history.append(Written(self._world.now, at_once(Record.from_text(text))))
         return written
 
 
@@ -244,8 +245,7 @@ class Replica:
         if orderly and not self.cut:
             await self.engine.leadership.resign()
         self.alive = False
-        for sampler in list(self.engine._samplers.values()):
-            sampler[1].cancel()
+        await self.engine._brokers.close()
 
 
 class World:

@@ -10,7 +10,7 @@ import pytest
 
 from scaler.core.decide import decide
 from scaler.core.observation import BrokerSample
-from scaler.runtime import engine as engine_module
+from scaler.runtime import deciding
 from scaler.sources.base import SourceUnavailableError
 from scaler.testing import wait_until
 
@@ -117,7 +117,7 @@ async def test_one_class_that_can_not_be_decided_does_not_stop_the_others(
             raise ZeroDivisionError
         return honest(subject, *args)
 
-    monkeypatch.setattr(engine_module, "decide", faulty)
+    monkeypatch.setattr(deciding, "decide", faulty)
     await bench.engine.apply({"examx": make_policy(io=["email"], cpu=["ai"])})
     async with running(bench):
         await wait_until(lambda: bench.quality("io") == "fresh", description="io is decided")

@@ -222,7 +222,7 @@ async def test_a_policy_may_switch_the_listening_off(make_policy: MakePolicy, ev
         opened.append(broker)
         return bench.receiver
 
-    bench.engine._open_receiver = open_receiver
+    bench.engine._brokers._open_receiver = open_receiver
     await bench.engine.apply({"examx": policy.model_copy(update={"spec": spec})})
     assert bool(opened) is events
     await bench.engine.close()

@@ -10,7 +10,7 @@ which shows in counts of running tasks that contradict the heartbeats, and becom
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -80,7 +80,7 @@ class EventReceiver:
         #: Messages and events that were not as Celery sends them.
         self.skipped = 0
 
-    def reports(self, now: float) -> tuple[WorkerReport, ...]:
+    def reports(self, now: float) -> Iterator[WorkerReport]:
         """All workers heard of in the last 5 min by host name; some 10 µs for each, so once per tick."""
         return self._roster.reports(now)
 

@@ -54,6 +54,7 @@ class Worker:
         "_since",
         "_skew",
         "_task_events",
+        "_told",
     )
 
     def __init__(self, hostname: str, pid: float | None, stamp: float, now: float) -> None:
@@ -80,6 +81,8 @@ class Worker:
         self._task_events = False
         self._finished = self._failed = self._latencies = 0
         self._runtime = self._latency = 0.0
+        #: The last report, as long as it holds.
+        self._told: WorkerReport | None = None
 
     @property
     def pid(self) -> float | None:
@@ -107,11 +110,13 @@ class Worker:
 
     def heard(self, stamp: float, now: float) -> None:
         """Anything came from it."""
+        self._told = None
         self._heard_at = now
         self._skew.add(stamp - now, now)
 
     def replaced(self, pid: float | None) -> None:
         """Its process is another, of which nothing is known yet."""
+        self._told = None
         self._pid = pid
         self._task_events = False
         self.forget_running()
@@ -136,6 +141,7 @@ class Worker:
 
     def heartbeat(self, active: int, processed: int, frequency: float, stamp: float) -> None:
         """It told how many tasks are in its slots, and how many it has started since it runs."""
+        self._told = None
         if self._comparing:
             self._compare()
         self._active, self._processed, self._frequency = active, processed, frequency
@@ -201,7 +207,15 @@ class Worker:
         self._latency += max(0.0, latency)
 
     def report(self, now: float) -> WorkerReport:
-        """What is known at this moment."""
+        """What is known at this moment; of a worker without task events the same until it is heard again."""
+        if self._told is not None:
+            return self._told
+        report = self._report(now)
+        if not self._task_events and (report.counted_at is None or report.counted_at < now):
+            self._told = report
+        return report
+
+    def _report(self, now: float) -> WorkerReport:
         skew = self._skew.seconds
         known = self._task_events and self._agreed and now - self._heard_at <= PATIENCE * self._frequency
         starts = [min(now, stamp - skew) for stamp in self._running.values()] if known else []
