@@ -7,8 +7,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMPS := .stamps
 PYTEST ?= $(BIN)/python -m pytest
-# Tests that compute, which run on all cores; the others have real brokers and the real clock for themselves.
+# Tests that compute, which run on all cores.
 NO_CLOCK := $(addprefix tests/,core docs feasibility manifests policy sim simulate)
+# Real workers, measured or at the peak of a spike: two at a time, or they would measure each other.
+WORKERS := $(addprefix tests/,accuracy demo)
+# All others have real brokers and the real clock, and mostly wait: more of them than there are cores.
+CLOCK := $(filter-out $(NO_CLOCK) $(WORKERS) tests/conftest.py tests/__pycache__,$(wildcard tests/*))
 # Environments of policies/examx.yaml: name, namespace, and KEDA's client certificate where it comes with one.
 RENDERED := production:examx:celery-scaler uat:examx-uat:celery-scaler staging:examx-staging:celery-scaler \
 	development:examx-development:
@@ -26,7 +30,8 @@ demo: $(STAMPS)/venv ## Play an email spike: embedded broker, real workers, a st
 
 test: $(STAMPS)/venv services ## Run all tests, on real RabbitMQ and Redis
 	$(PYTEST) --numprocesses auto --dist worksteal $(NO_CLOCK)
-	$(PYTEST) $(NO_CLOCK:%=--ignore=%) --durations 15
+	$(PYTEST) --numprocesses 4 --dist worksteal $(CLOCK) --durations 10
+	$(PYTEST) --numprocesses 2 --dist worksteal $(WORKERS) --durations 5
 
 test-deep: $(STAMPS)/venv ## The core's properties with 10,000 examples each
 	HYPOTHESIS_PROFILE=deep $(PYTEST) tests/core --timeout 3600

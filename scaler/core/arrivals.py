@@ -33,6 +33,8 @@ CONTROL_LIMIT = 2.5
 GAP_SECONDS = 15.0
 #: Spans of the view of a rate that has fallen, seconds: the shortest that shows it beyond chance.
 FALLEN_SPANS = (30.0, 60.0, 120.0)
+#: Spans of the forecast's view, seconds; each is told by what it shows beyond chance.
+COMING_SPANS = (30.0, 60.0, 120.0, SLOW_SECONDS)
 #: The surge view: so many readings' spans of this length, all of them as full as the least of them.
 SURGE_PARTS = 3
 SURGE_SECONDS = 2.0
@@ -155,21 +157,23 @@ def fast_rate(memory: Arrivals, service_time: float) -> float:
     return max(0.0, recent[FAST_RANK]) / BUCKET_SECONDS
 
 
-def surge_rate(memory: Arrivals, service_time: float) -> float:
-    """What arrived per second in each third of the last 6 s, the least of the three.
+def surge_rates(memory: Arrivals, service_time: float) -> tuple[float, float]:
+    """What arrived per second in each third of the last 6 s: the least and the most of the three.
 
     Six seconds can't tell a flow from a dump of six seconds: only for what can't wait (`demand`).
     0 where readings are too far apart to look so closely.
     """
     if memory.read_at is None:
-        return 0.0
+        return 0.0, 0.0
     parts = [0.0] * SURGE_PARTS
     seen = [False] * SURGE_PARTS
     for at, growth, used in memory.readings:
         part = min(int((memory.read_at - at) / SURGE_SECONDS), SURGE_PARTS - 1)
         parts[part] += growth + used / service_time
         seen[part] = True
-    return min(parts) / SURGE_SECONDS if all(seen) and min(parts) >= SURGE_COUNT else 0.0
+    if not all(seen) or min(parts) < SURGE_COUNT:
+        return 0.0, 0.0
+    return min(parts) / SURGE_SECONDS, max(parts) / SURGE_SECONDS
 
 
 def rate(memory: Arrivals, waiting: float, service_time: float) -> Rate:
@@ -179,6 +183,25 @@ def rate(memory: Arrivals, waiting: float, service_time: float) -> Rate:
     if fast > slow + CONTROL_LIMIT * _noise(_usual(memory, service_time)):
         return Rate(fast, "last 30 s, rising")
     return _fallen(memory, slow, service_time) or Rate(slow, "last 5 min")
+
+
+def coming_rate(memory: Arrivals, service_time: float) -> float:
+    """What goes on coming per second, whether it waits or not: for a forecast of the queue.
+
+    The views above leave out what waits, because it is counted as a backlog. A forecast that did so would
+    see nothing come as long as all of it waits: few long tasks never make a flow that the fast view sees.
+    Of each span counts what is no dump, less one standard deviation.
+    """
+    if memory.read_at is None:
+        return 0.0
+    newest = math.floor(memory.read_at / BUCKET_SECONDS) * BUCKET_SECONDS
+    counts = arrived(memory, service_time)
+    highest = 0.0
+    for span in COMING_SPANS:
+        recent = {start: count for start, count in counts.items() if newest - span <= start < newest}
+        seen = max(0.0, sum(_without_dumps(recent).values()))
+        highest = max(highest, (seen - math.sqrt(seen)) / span)
+    return highest
 
 
 def lasting_rate(memory: Arrivals, waiting: float, service_time: float) -> float:

@@ -211,6 +211,7 @@ def _load(
     state: WorkerState, picture: Picture, observation: Observation, current: int, now: float
 ) -> demand.Load:
     age = max(0.0, now - (observation.sampled_at or now))
+    surge_rate, surge_peak = arrivals.surge_rates(state.arrivals, picture.service_time)
     return demand.Load(
         backlog=picture.backlog,
         rate=arrivals.rate(state.arrivals, float(picture.backlog.waiting[1]), picture.service_time),
@@ -225,7 +226,9 @@ def _load(
         utilization=observation.utilization,
         announcements=state.announcements,
         history=state.history,
-        surge_rate=arrivals.surge_rate(state.arrivals, picture.service_time),
+        surge_rate=surge_rate,
+        surge_peak=surge_peak,
+        coming_rate=arrivals.coming_rate(state.arrivals, picture.service_time),
         unseen=max(0.0, age - FRESH_SECONDS),
         starting=_starting(state, observation, picture.lead_time, current, now),
         others=picture.others,

@@ -56,8 +56,11 @@ class Load:
     #: Declared spikes that aren't over, and the limiter's memory for the steps towards their floor.
     announcements: tuple[Announcement, ...] = ()
     history: History = field(default_factory=History)
-    #: Arrivals per second that the last 6 s show throughout.
+    #: Arrivals per second that the last 6 s show throughout, and the most of them.
     surge_rate: float = 0.0
+    surge_peak: float = 0.0
+    #: Arrivals per second that go on, those that wait included.
+    coming_rate: float = 0.0
     #: Seconds for which nothing could be read, beyond those in which a reading counts as fresh.
     unseen: float = 0.0
     #: Workers of others on the same queues.
@@ -119,6 +122,7 @@ def _plausible(worker: WorkerPolicy, load: Load) -> Load:
         if load.rate.value > most
         else load.rate,
         fast_rate=min(load.fast_rate, most),
+        coming_rate=min(load.coming_rate, most),
     )
 
 
@@ -164,6 +168,10 @@ def _enough(worker: WorkerPolicy, load: Load) -> Enough | None:
     horizon = load.lead_time + patience.REACTION_SECONDS
     queue = _queue(worker, load, load.rate.value)
     limit = worker.limits.max_length
+    lasting = replace(queue, rate=max(queue.rate, load.coming_rate))
+    if patience.at_last(lasting, _most(worker, load), objective.wait) > share:
+        # More than all pods can do, if it lasts: each second without them is waited for in the end.
+        return None
     pods = patience.enough(
         queue,
         wait=share,
@@ -290,6 +298,9 @@ def _fill(worker: WorkerPolicy, load: Load) -> Term:
     growth = load.fast_rate - done
     level = FULL_SHARE * limit
     place = f"{fullest.name} holds {fullest.ready} of {limit}"
+    # What pods can still prevent can't wait until a flow is told from a dump; what they can't, can.
+    if level - fullest.ready >= (load.surge_peak - done) * load.lead_time:
+        growth = max(growth, load.surge_rate - done)
     if growth <= 0:
         return Term("fill", None, f"{place}; no more arrives than {pods} pods can do")
     left = max(0.0, level - fullest.ready) / growth

@@ -180,7 +180,8 @@ def _service_time(worker: WorkerPolicy, state: WorkerState) -> tuple[float, str]
     memory = state.service
     if memory.value is None:
         return worker.service_time, "policy"
-    return memory.value, f"{memory.tasks} tasks by {memory.method}"
+    weighed = " and the policy" if memory.tasks < service.ENOUGH else ""
+    return memory.value, f"{memory.tasks} tasks by {memory.method}{weighed}"
 
 
 def _lead_time(worker: WorkerPolicy, state: WorkerState) -> tuple[float, str]:

@@ -76,6 +76,11 @@ def enough(queue: Queue, *, wait: float, length: float, relief: float, most: int
     return found if found < most else None
 
 
+def at_last(queue: Queue, pods: int, seconds: float) -> float:
+    """The wait (seconds) of a task that comes `seconds` from now, if the flow goes on till then."""
+    return _start(_capacity(queue, pods), queue.waiting + queue.rate * seconds, seconds) - seconds
+
+
 def standing(queue: Queue, pods: int, relief: float) -> float:
     """Messages that still stand `relief` seconds after the pods that are ordered now work."""
     end = queue.lead_time + relief

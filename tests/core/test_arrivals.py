@@ -58,6 +58,18 @@ def test_a_ramp_shows_within_half_a_minute() -> None:
     assert 15 <= seen <= 30
 
 
+def test_few_long_tasks_are_seen_to_come_although_none_has_been_begun() -> None:
+    """One every 4 s for two minutes: no flow for the views of the load, one for the forecast."""
+    memory = feed(Arrivals(), [(t, float(max(0, t - 300) // 4), 0.0) for t in range(420)])
+    assert arrivals.rate(memory, waiting=29, service_time=60.0).value < 0.05
+    assert 0.15 < arrivals.coming_rate(memory, 60.0) <= 0.25
+
+
+def test_a_dump_doesnt_go_on_coming() -> None:
+    memory = feed(Arrivals(), [(t, 0.0 if t < 300 else 4000.0, 0.0) for t in range(330)])
+    assert arrivals.coming_rate(memory, 1.0) == 0
+
+
 def test_poisson_noise_does_not_lift_the_rate() -> None:
     """5 tasks/s for an hour, 10 s each, read every second: the rate never leaves 5 by more than half."""
     dice = random.Random(7)

@@ -130,6 +130,40 @@ def test_a_queue_that_will_be_full_before_pods_start_asks_for_all_that_is_allowe
     assert "before new pods start" in next(t.formula for t in filling[0].terms if t.name == "fill")
 
 
+@pytest.mark.parametrize(("growth", "seconds"), [(60, range(7, 15)), (200, range(18, 30))])
+def test_a_queue_that_pods_can_still_keep_from_filling_gets_them_before_a_flow_is_told_from_a_dump(
+    io_class: Build, growth: int, seconds: range
+) -> None:
+    """60/s too many: 4,000 wait after 66 s, and pods take 45 s. 200/s: after 20 s, too early for any."""
+    patient = {"wait": "10m", "serviceLevel": 0.99, "utilization": 0.85}
+    limits, replicas = {"maxLength": 5000}, {"min": 1, "max": 9}
+    story = Story(io_class(limits=limits, serviceTime="4s", objective=patient, replicas=replicas))
+    story.run(300, unacked=0, consumers=1)
+    began = story.now
+    for second in range(40):
+        story.run(1, ready=growth * second, unacked=200, consumers=1)
+    first = next(decision for decision in story.decisions if decision.winner == "fill")
+    assert round(first.decided_at - began) in seconds
+
+
+def test_more_than_all_pods_can_do_is_no_time_for_patience(io_class: Build) -> None:
+    """6 a minute of 8 min each are 48 busy slots, and 3 pods have 12; the wait is far below its bound yet."""
+    subject = io_class(
+        concurrency=4,
+        serviceTime="8m",
+        objective={"wait": "30m", "serviceLevel": 0.99, "utilization": 0.85},
+        replicas={"min": 1, "max": 3},
+    )
+    story = Story(subject)
+    story.run(300, unacked=0, consumers=1)
+    began = story.now
+    for second in range(600):
+        come = second // 10
+        story.run(1, ready=max(0, come - 4), unacked=min(come, 4), consumers=1)
+    full = next(decision for decision in story.decisions if decision.recommendation >= 3)
+    assert full.decided_at - began < 300
+
+
 def test_a_full_queue_that_no_longer_grows_is_no_reason_to_fill(io_class: Build) -> None:
     story = Story(io_class(limits={"maxLength": 5000}))
     decision = story.run(60, ready=4900)

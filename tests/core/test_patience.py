@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from scaler.core.patience import Queue, enough, standing, worst
+from scaler.core.patience import Queue, at_last, enough, standing, worst
 
 
 def queue(
@@ -55,6 +55,12 @@ def test_waits_count_on_the_utilization_and_lengths_on_all_slots() -> None:
 def test_without_a_pod_a_task_waits_for_ever_or_for_the_first_one() -> None:
     assert worst(queue(waiting=1, working=0), 0)[0] == math.inf
     assert worst(queue(waiting=10, working=0), 1)[0] == pytest.approx(46.0)
+
+
+def test_a_flow_that_all_pods_cant_do_waits_the_longer_the_longer_it_lasts() -> None:
+    """12/s on 10/s: after 600 s 1,200 wait, 120 s of work; on two pods, of which one starts, nobody does."""
+    assert at_last(queue(rate=12), 1, 600) == pytest.approx(120.0)
+    assert at_last(queue(rate=12), 2, 600) == 0.0
 
 
 def test_enough_is_the_least_that_keeps_the_wait() -> None:

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -96,14 +97,44 @@ def test_the_first_tasks_of_a_burst_dont_make_it_look_short(method: str) -> None
     """200 exponential tasks of 12 s start at once: the first 50 that end took 1.6 s on the average."""
     dice = random.Random(11)
     _, _, by_second = play(lambda: dice.expovariate(1 / 12), slots=200, load=1000, seconds=60, method=method)
-    values = [memory.value for memory in by_second.values() if memory.value is not None]
+    values = [
+        memory.value for memory in by_second.values() if memory.value and memory.tasks >= service.ENOUGH
+    ]
     assert values
     assert all(9 < value < 15 for value in values)
 
 
-def test_the_prior_holds_until_fifty_have_ended_and_the_value_stays_when_nothing_runs() -> None:
-    memory, _, by_second = play(lambda: 1.0, slots=2, load=100, seconds=60, method="heartbeats")
-    assert by_second[20].value is None
+def test_a_policy_that_is_wrong_by_four_is_corrected_after_eight_tasks_and_forgotten_after_fifty() -> None:
+    """4 slots, always busy with 4 s where the policy says 1 s: eight have ended by 8 s, fifty by 52 s."""
+    _, _, by_second = play(lambda: 4.0, slots=4, load=100, seconds=60, method="task events")
+    values = {second: memory.value for second, memory in by_second.items()}
+    assert values[4] is None
+    # (8.4 × 1 s + 32 s) ÷ (8.4 + 8)
+    assert values[9] == pytest.approx(2.5, rel=0.15)
+    known = [value for value in values.values() if value is not None]
+    assert all(later >= earlier * 0.9 for earlier, later in pairwise(known))
+    assert known[-1] == pytest.approx(4.0, rel=0.1)
+
+
+def test_a_few_messages_that_are_held_for_hours_move_it_by_no_more_than_four_times() -> None:
+    """Eight short tasks end while 40 messages are held for a reason that nobody sees."""
+    memory = Service()
+    for second in range(600):
+        held = Holds(40.0 * second, min(second, 8))
+        memory = service.observe(
+            memory,
+            worker=POLICY,
+            observation=Observation(T0 + second, (QueueReading("q", 0, 40, 0, holds=held),)),
+            fleet=Fleet(),
+            backlog=Backlog(0, (0, 0), (40, 40), (0, 0)),
+            now=T0 + second,
+        )
+    assert memory.value == 4.0
+    assert memory.tasks == 8
+
+
+def test_the_value_stays_when_nothing_runs() -> None:
+    memory, _, _ = play(lambda: 1.0, slots=2, load=100, seconds=60, method="heartbeats")
     assert memory.value is not None
     quiet, _, _ = play(
         lambda: 1.0, slots=2, load=1e-9, seconds=900, method="heartbeats", after=memory, begin=T0 + 100

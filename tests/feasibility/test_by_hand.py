@@ -34,6 +34,24 @@ def test_idle_slots_take_as_many_tasks_at_once_as_there_are(build: Build) -> Non
     assert found.worst_wait == pytest.approx(0, abs=0.01)
 
 
+def test_the_last_of_a_queue_waits_with_all_its_bad_luck(build: Build) -> None:
+    """90 behind 10 slots of 1 s ± 50 %: 9 s, and 2 √(0.25 × 90) = 9.5 tasks more, 0.95 s."""
+    flows = (Flow(0.0, 600.0, 0.0), burst(0.0, 100.0, 0.0))
+    spike = Spike("dump", flows, 600.0, before=0.0, pods=1, variation=0.5)
+    found = outcome(build(), spike)
+
+    assert found.worst_wait == pytest.approx(9, abs=0.05)
+    assert found.wait_allowance == pytest.approx(0.95, abs=0.05)
+
+
+def test_few_tasks_take_longer_to_be_told_from_chance(build: Build) -> None:
+    """0.5/s of 60 s each, 30 busy slots where there are 10: 20 of them have come after 40 s."""
+    spike = Spike("few", (Flow(0.0, 600.0, 0.5),), 600.0, before=0.0, pods=1, deviations=0.0)
+    moves = outcome(build(serviceTime="60s", replicas={"min": 1, "max": 5}), spike).moves
+
+    assert 60 <= moves[1].decided <= 70, "a queue forms after 20 s or so, 40 s later it is believed"
+
+
 def test_slots_not_rates_decide_about_long_tasks(build: Build) -> None:
     """10 tasks of a minute start at once in 10 slots, although the pod does one in 6 s."""
     assert outcome(build(serviceTime="60s"), dump(10)).worst_wait == pytest.approx(0, abs=0.01)

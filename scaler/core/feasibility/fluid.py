@@ -20,6 +20,8 @@ from scaler.core.policy import WorkerPolicy
 
 #: What isn't worked off so long (seconds) after the last task was published counts as never.
 PATIENCE_SECONDS = 7 * 86400.0
+#: Arrivals that a flow takes to be told from chance: twenty differ by a quarter at most, two times in three.
+TOLD_TASKS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,10 @@ class _Player:
         edges |= {edge for fault in self.faults for edge in (fault.start, fault.end)}
         self.edges = sorted(edge for edge in edges if edge > 0)
         # A rate counts without a queue once it has filled the window over which it is averaged.
-        self.asking = [_next_tick(piece.start + RATE_SECONDS + SEEN_SECONDS) for piece in self.pieces[1:]]
+        self.asking = sorted(
+            _next_tick(piece.start + max(RATE_SECONDS, _told(piece.rate)) + SEEN_SECONDS)
+            for piece in self.pieces[1:]
+        )
         self.now, self.index = 0.0, 0
         self.backlog = self.accepted = self.rejected = self.variance = 0.0
         self.busy = min(spike.base * first, float(start * worker.concurrency))
@@ -150,7 +155,8 @@ class _Player:
         """All slots are busy: the queue changes evenly, until it is full or empty or something happens."""
         net, start = rate - capacity, self.now
         if self.backlog == 0:
-            self._change()  # a queue forms
+            # A queue forms. More than all pods can do must be told from chance first, which takes some tasks.
+            self._change(after=_told(rate))
             until = min(until, self.asking[0])
         if net > 0 and self.backlog >= self.limit:
             self.rejected += net * (until - start)
@@ -202,9 +208,9 @@ class _Player:
         self.variance = 0.0
         self._change()
 
-    def _change(self) -> None:
+    def _change(self, after: float = 0.0) -> None:
         """A queue forms or is gone: there is something to decide as soon as it is seen."""
-        heappush(self.asking, _next_tick(self.now + SEEN_SECONDS))
+        heappush(self.asking, _next_tick(self.now + max(SEEN_SECONDS, after)))
 
     def _lose(self, now: float) -> None:
         """Pods that die give back what they ran where it was acknowledged late."""
@@ -269,6 +275,11 @@ class _Player:
         )
         if not self.vertices or vertex != self.vertices[-1]:
             self.vertices.append(vertex)
+
+
+def _told(rate: float) -> float:
+    """Seconds until a flow (tasks/s) is told from chance."""
+    return TOLD_TASKS / rate if rate > 0 else 0.0
 
 
 def _next_tick(moment: float) -> float:
