@@ -23,7 +23,7 @@ from itertools import pairwise
 REACTION_SECONDS = 30.0
 #: A fluid has no luck; tasks do. This many must be able to start within the share of the objective, or
 #: chance decides: 48 slots of 5 min leave 3 in 18 s, and Erlang's formula is right, not the forecast. The
-#: time in which 20 start is off by 1 ÷ √20 = 22 %; with patience 0.6 the reserve is 67 %, three times that.
+#: time in which 20 start is off by 1 ÷ √20 = 22 %; with patience 0.7 the reserve is 43 %, twice that.
 LEAST_STARTS = 20.0
 #: A wait that is longer by no more than this isn't worth a pod, where the objective can't be kept.
 EQUAL_SHARE = 0.02

@@ -54,7 +54,7 @@ def test_a_surge_that_the_objective_can_bear_asks_for_nothing(io_class: Build) -
     patient = io_class(objective={"wait": "30m"})
     found = term(patient, "surge", load(surge_rate=700.0, backlog=waiting(4200, 400)))
     assert found.replicas is None
-    assert "keep waits below 1080 s" in found.formula
+    assert "keep waits below 1260 s" in found.formula
 
 
 def test_a_rate_that_leaves_no_queue_is_cut_to_what_the_slots_take(io_class: Build) -> None:

@@ -104,7 +104,7 @@ def classes(draw: st.DrawFn) -> WorkerClass:
         "objective": {
             "wait": draw(st.sampled_from(["1s", "30s", "10m"])),
             "utilization": draw(st.sampled_from([0.5, 0.85, 1.0])),
-            "patience": draw(st.sampled_from([0.0, 0.6])),
+            "patience": draw(st.sampled_from([0.0, 0.7])),
         },
         "replicas": {"min": low, "max": low + draw(st.integers(1, 30))},
         "hpaTolerance": draw(st.sampled_from([0, 0, 0.1])),

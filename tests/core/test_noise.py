@@ -58,7 +58,7 @@ def desired(case: tuple[int, str, str, int, int]) -> list[int]:
     )
     report = simulate(trace, WorkerClass("noise", "q", worker), CONTROLLERS["scaler"])
     assert report.waits.late <= 0.01 * report.offered, "the objective of 99 % comes first"
-    return [point.desired for point in report.points if point.t >= 1200]
+    return [point.desired for point in report.points if point.t >= 1500]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

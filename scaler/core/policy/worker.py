@@ -71,7 +71,7 @@ class Objective(Model):
     """The share of tasks that start within `wait`."""
     utilization: Annotated[float, Field(gt=0, le=1)] = 0.85
     """The share of slots that may be busy in steady load; lower costs more pods and waits less."""
-    patience: Annotated[float, Field(ge=0, lt=1)] = 0.6
+    patience: Annotated[float, Field(ge=0, lt=1)] = 0.7
     """The share of `wait` that a forecast may use up before pods are added; 0: as soon as the load asks."""
 
 
