@@ -9,8 +9,8 @@ STAMPS := .stamps
 PYTEST ?= $(BIN)/python -m pytest
 # Tests that compute, which run on all cores.
 NO_CLOCK := $(addprefix tests/,core docs feasibility manifests policy sim simulate)
-# Real workers, measured or at the peak of a spike: two at a time, or they would measure each other.
-WORKERS := $(addprefix tests/,accuracy demo)
+# Real workers and services, measured or at their deadlines: two at a time, or they would measure each other.
+WORKERS := $(addprefix tests/,accuracy demo ha service)
 # All others have real brokers and the real clock, and mostly wait: more of them than there are cores.
 CLOCK := $(filter-out $(NO_CLOCK) $(WORKERS) tests/conftest.py tests/__pycache__,$(wildcard tests/*))
 # Environments of policies/examx.yaml: name, namespace, and KEDA's client certificate where it comes with one.

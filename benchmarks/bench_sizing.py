@@ -149,7 +149,7 @@ def page(rows: list[Row], mended: list[Row], free: dict[str, Row]) -> str:
         "`policies/examx.yaml`, production. Every controller meets the same tasks (arrivals and service",
         "times), and the peers' HPA carries the class's own `behavior`; `knative-kpa` and `queue-time` have",
         "scale-down rules of their own and are shown, not compared. `scaler` is the service without a view",
-        "of the cluster, `scaler-drain` what `manifests/` run: it waits with a step down that would kill tasks.",
+        "of the cluster, `scaler-drain` what `manifests/` run: a step down that would kill tasks waits.",
         "Pods have the grace period that `render` writes, with every controller.",
         "",
         "Cells: tasks that started later than the objective / tasks refused, expired or lost / pod-minutes.",
@@ -188,7 +188,7 @@ def verdicts(
 ) -> list[str]:
     """Where we are ahead and where not, in plain words."""
     lines = ["## What holds and what doesn't", ""]
-    lines += ["Why a peer is better somewhere: [the sizing engine](sizing-engine.md#where-a-peer-is-better).", ""]
+    lines += ["Why a peer is better: [the sizing engine](sizing-engine.md#where-a-peer-is-better).", ""]
     for trace in traces:
         ours = by_key[trace, OURS]
         here = [row for row in rows if row.trace == trace]

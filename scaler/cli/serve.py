@@ -167,7 +167,7 @@ def serve(
             TlsOptions.of(tls_cert, tls_key, tls_ca, tls_client_names, http=http_tls),
             events,
         )
-        loaded = settings.load()
+        loaded, bearer = settings.load(), Bearer(token_file)
         access = find_access(kubernetes)
         store = open_store(state, access, environment=environment or "")
         if record is not None:
@@ -177,13 +177,13 @@ def serve(
         for diagnostic in error.diagnostics:
             typer.echo(str(diagnostic), err=True)
         raise typer.Exit(2) from None
-    except (StoreError, RecorderError, TlsOptionError, AccessError) as error:
+    except (StoreError, RecorderError, TlsOptionError, AccessError, TokenError) as error:
         _fail(str(error))
     try:
         garbage.begin()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(settings, loaded, store, flight, access=access, clock=clock))
-    except (AddressError, CertificateError, TokenError) as error:
+            runner.run(_serve(settings, loaded, store, flight, bearer, access=access, clock=clock))
+    except (AddressError, CertificateError) as error:
         _fail(str(error))
     finally:
         if flight is not None:
@@ -209,12 +209,13 @@ async def _serve(
     policies: Mapping[str, ScalingPolicy],
     store: StateStore,
     flight: FlightRecorder | None,
+    bearer: Bearer,
     *,
     access: Access,
     clock: Clock,
 ) -> None:
     metrics, board, cluster = Metrics(), Board(), open_cluster(access, clock=clock)
-    tls, bearer = settings.tls.open(metrics, clock), Bearer(settings.token_file)
+    tls = settings.tls.open(metrics, clock)
     warn_of_open_doors(settings.tls, settings.grpc_address, settings.http_address, settings.token_file)
     engine = Engine(
         board=board,

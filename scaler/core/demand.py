@@ -21,6 +21,8 @@ from scaler.core.schedule import active_window
 DRAIN_BOUNDS = (30.0, 600.0)
 #: A queue is as good as full at this share of its limit (the level of the critical alert).
 FULL_SHARE = 0.8
+#: And as filling, so that 6 s of a flow are enough to say so, from this share of that on.
+BEGUN_SHARE = 0.2
 #: Two decisions at the slowest tick are added to the lead time when a fill is foreseen.
 FILL_MARGIN_SECONDS = 10.0
 #: How much longer an outage is expected to last, in terms of what it has lasted.
@@ -169,7 +171,8 @@ def _enough(worker: WorkerPolicy, load: Load) -> Enough | None:
     queue = _queue(worker, load, load.rate.value)
     limit = worker.limits.max_length
     lasting = replace(queue, rate=max(queue.rate, load.coming_rate))
-    if patience.at_last(lasting, _most(worker, load), objective.wait) > share:
+    most = _most(worker, load)
+    if lasting.rate > most * queue.pace and patience.at_last(lasting, most, objective.wait) > share:
         # More than all pods can do, if it lasts: each second without them is waited for in the end.
         return None
     pods = patience.enough(
@@ -177,7 +180,7 @@ def _enough(worker: WorkerPolicy, load: Load) -> Enough | None:
         wait=share,
         length=math.inf if limit is None else objective.patience * limit,
         relief=objective.wait,
-        most=_most(worker, load),
+        most=most,
     )
     if pods is None:
         return None
@@ -298,8 +301,11 @@ def _fill(worker: WorkerPolicy, load: Load) -> Term:
     growth = load.fast_rate - done
     level = FULL_SHARE * limit
     place = f"{fullest.name} holds {fullest.ready} of {limit}"
-    # What pods can still prevent can't wait until a flow is told from a dump; what they can't, can.
-    if level - fullest.ready >= (load.surge_peak - done) * load.lead_time:
+    # What pods can still prevent can't wait until a flow is told from a dump; what they can't, can. So can a
+    # queue that is as good as empty: 42 tasks in 7 s are no sign of 500.
+    if fullest.ready >= BEGUN_SHARE * level and (
+        level - fullest.ready >= (load.surge_peak - done) * load.lead_time
+    ):
         growth = max(growth, load.surge_rate - done)
     if growth <= 0:
         return Term("fill", None, f"{place}; no more arrives than {pods} pods can do")

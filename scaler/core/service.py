@@ -12,8 +12,8 @@ Three ways to get the two sums, the best that is there wins:
   2 s, so they need 45 s as well as 50 tasks; with a prefetch, where what is held needn't run,
   they are still better than acknowledgements.
 
-The policy's prior holds until 8 tasks have ended, and counts less and less until 50 have: 50 tasks
-of 72 s on one pod of 4 slots take 15 min, too long to believe a policy that says 18 s.
+The policy's prior holds until 8 tasks have ended, and as many as run; it counts less and less until 50
+have: 50 tasks of 72 s on one pod of 4 slots take 15 min, too long to believe a policy that says 18 s.
 """
 
 import math
@@ -107,8 +107,11 @@ def observe(
             ended, used = ended + more, used + seconds
     buckets = _added(memory.buckets, now, ended, used)
     value, tasks = _value(buckets, now, method, worker.service_time)
-    if value is None or (tasks < ENOUGH <= memory.tasks):
-        value, tasks = memory.value, memory.tasks
+    # Of a burst the slot-seconds of all that run are there before its first tasks have ended: 100 tasks of
+    # 12 s look like 60 s each at the eighth. And what was weighed with a prior doesn't outlive it.
+    running = backlog.running[1] if backlog.running else 0
+    if value is None or (tasks < ENOUGH and (tasks < running or memory.tasks >= ENOUGH)):
+        value, tasks = (memory.value, memory.tasks) if memory.tasks >= ENOUGH else (None, 0)
     return Service(method, buckets, workers, holds, value, tasks)
 
 

@@ -190,6 +190,8 @@ class Leadership:
             await turns.through(memory_of(states)),
         )
         text = await turns.through(record.to_text())
+        if not self.election.leads():
+            return False
         try:
             version = await self._store.write("decisions", text, version)
         except ChangedError:

@@ -49,9 +49,12 @@ class Recorder:
         self._active.of(key).set(decision.active)
         since = decision.waiting_since
         self._waiting.of(key).set(0.0 if since is None else max(0.0, decision.decided_at - since))
-        for term in decision.terms:
-            if term.replicas is not None and term.name != "last":
-                self._recommended.of(key, term.name).set(term.replicas)
+        recommended: dict[tuple[str, ...], float] = {
+            (term.name,): term.replicas
+            for term in decision.terms
+            if term.replicas is not None and term.name != "last"
+        }
+        show(self._recommended, key, recommended)
         for state in _STATES:
             self._state.of(key, state).set(state == decision.quality)
         if decision.sampled_at is not None:
@@ -62,13 +65,22 @@ class Recorder:
 
     def record_reading(self, key: Key, worker: WorkerPolicy, observation: Observation) -> None:
         """Set the gauges of what this process has read itself."""
-        for queue in observation.queues:
-            counts = {"ready": queue.ready, "unacked": queue.unacked, "eta_held": queue.eta_held}
-            for state, count in counts.items():
-                if count is not None:
-                    self._queue_messages.of(key, queue.name, state).set(count)
-            if worker.limits.max_length is not None:
-                self._queue_limit.of(key, queue.name).set(worker.limits.max_length)
+        messages: dict[tuple[str, ...], float] = {
+            (queue.name, state): count
+            for queue in observation.queues
+            for state, count in (
+                ("ready", queue.ready),
+                ("unacked", queue.unacked),
+                ("eta_held", queue.eta_held),
+            )
+            if count is not None
+        }
+        show(self._queue_messages, key, messages)
+        limit = worker.limits.max_length
+        limits: dict[tuple[str, ...], float] = (
+            {} if limit is None else {(queue.name,): float(limit) for queue in observation.queues}
+        )
+        show(self._queue_limit, key, limits)
         heard = observation.workers
         show(self._processes, key, {} if heard is None else {(): len(heard)})
         self._tasks.count(key, heard or ())

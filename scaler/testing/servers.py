@@ -10,8 +10,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, cycle
 from pathlib import Path
 
 #: Seconds until a server must answer. Measured: Redis 0.1, RabbitMQ 5; slow CI takes three times that.
@@ -22,11 +23,29 @@ STOP_TIMEOUT = 10.0
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port of 127.0.0.1 that nobody listens on at this moment.
+
+    From below the ports that connections get (32768 and up): a RabbitMQ opens its own only after 5 s. Each
+    process of a parallel test run has a range of its own.
+    """
+    for port in _PORTS:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("unreachable: the ports go round")
+
+
+def _ports() -> Iterator[int]:
+    name = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
+    first = 12_000 + int(name.removeprefix("gw")) % 8 * 2_500
+    # Not from the first: what an earlier run has left behind may still hold it.
+    return chain(range(first + os.getpid() % 2_500, first + 2_500), cycle(range(first, first + 2_500)))
+
+
+_PORTS = _ports()
 
 
 class Server:

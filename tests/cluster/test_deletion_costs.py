@@ -491,7 +491,7 @@ async def test_serve_runs_it_beside_events_and_the_fast_path(make_marking: Any) 
     marking.annotate(3, 42, "karpenter")
     await marking.cluster.until(lambda seen: seen.foreign_costs, "it was seen")
     loops = writing_loops(
-        cast("Engine", SimpleNamespace(states={})),
+        cast("Engine", SimpleNamespace(announced=lambda _: ())),
         marking.board,
         marking.metrics,
         time.time,

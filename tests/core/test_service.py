@@ -116,8 +116,8 @@ def test_a_policy_that_is_wrong_by_four_is_corrected_after_eight_tasks_and_forgo
     assert known[-1] == pytest.approx(4.0, rel=0.1)
 
 
-def test_a_few_messages_that_are_held_for_hours_move_it_by_no_more_than_four_times() -> None:
-    """Eight short tasks end while 40 messages are held for a reason that nobody sees."""
+def test_a_few_tasks_of_many_that_run_dont_tell_how_long_they_are() -> None:
+    """Eight have ended while 40 messages are held: for a reason that nobody sees, or not done yet."""
     memory = Service()
     for second in range(600):
         held = Holds(40.0 * second, min(second, 8))
@@ -129,8 +129,35 @@ def test_a_few_messages_that_are_held_for_hours_move_it_by_no_more_than_four_tim
             backlog=Backlog(0, (0, 0), (40, 40), (0, 0)),
             now=T0 + second,
         )
-    assert memory.value == 4.0
-    assert memory.tasks == 8
+        assert memory.value is None
+
+
+@pytest.mark.parametrize("method", ["task events", "acknowledgements"])
+def test_a_right_policy_stays_right_while_a_burst_of_even_tasks_begins(method: str) -> None:
+    """100 tasks of 1 s ± 10 % at once on 100 slots, again and again: they never look twice as long."""
+    dice = random.Random(5)
+    _, _, by_second = play(lambda: dice.gauss(1, 0.1), slots=100, load=400, seconds=30, method=method)
+    values = [memory.value for memory in by_second.values() if memory.value is not None]
+    assert values
+    assert max(values) < 2
+
+
+def test_what_was_weighed_with_a_policy_doesnt_outlive_it() -> None:
+    """20 tasks of 4 s where the policy says 1 s; hours later it says 10 s, and that holds."""
+    mixed, _, _ = play(lambda: 4.0, slots=4, load=100, seconds=22, method="task events")
+    assert mixed.value is not None
+    assert mixed.tasks < service.ENOUGH
+    later = service.observe(
+        mixed,
+        worker=POLICY.model_copy(update={"service_time": 10.0}),
+        observation=Observation(T0 + 9000, ()),
+        fleet=Fleet(
+            (WorkerReport("celery@b", heard_at=T0 + 9000, frequency=2, since=T0 + 8999, task_events=True),)
+        ),
+        backlog=Backlog(0, (0, 0), (0, 0), (0, 0)),
+        now=T0 + 9000,
+    )
+    assert later.value is None
 
 
 def test_the_value_stays_when_nothing_runs() -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
 from scaler.core.feasibility.growth import RATE_SECONDS, SEEN_SECONDS, TICK_SECONDS, Growth, Move, needed
-from scaler.core.feasibility.spike import Spike, tasks_between
+from scaler.core.feasibility.spike import Piece, Spike, tasks_between
 from scaler.core.policy import WorkerPolicy
 
 #: What isn't worked off so long (seconds) after the last task was published counts as never.
@@ -95,7 +95,7 @@ class _Player:
         self.edges = sorted(edge for edge in edges if edge > 0)
         # A rate counts without a queue once it has filled the window over which it is averaged.
         self.asking = sorted(
-            _next_tick(piece.start + max(RATE_SECONDS, _told(piece.rate)) + SEEN_SECONDS)
+            _next_tick(max(piece.start + RATE_SECONDS, self._told(piece)) + SEEN_SECONDS)
             for piece in self.pieces[1:]
         )
         self.now, self.index = 0.0, 0
@@ -155,8 +155,7 @@ class _Player:
         """All slots are busy: the queue changes evenly, until it is full or empty or something happens."""
         net, start = rate - capacity, self.now
         if self.backlog == 0:
-            # A queue forms. More than all pods can do must be told from chance first, which takes some tasks.
-            self._change(after=_told(rate))
+            self._change(self._told(self.pieces[self.index]))  # a queue forms
             until = min(until, self.asking[0])
         if net > 0 and self.backlog >= self.limit:
             self.rejected += net * (until - start)
@@ -208,9 +207,16 @@ class _Player:
         self.variance = 0.0
         self._change()
 
-    def _change(self, after: float = 0.0) -> None:
-        """A queue forms or is gone: there is something to decide as soon as it is seen."""
-        heappush(self.asking, _next_tick(self.now + max(SEEN_SECONDS, after)))
+    def _change(self, known: float = 0.0) -> None:
+        """A queue forms or is gone: to be decided on as soon as that is seen, and its flow is known."""
+        heappush(self.asking, _next_tick(max(self.now, known) + SEEN_SECONDS))
+
+    def _told(self, piece: Piece) -> float:
+        """When a flow that all pods together can't do is told from chance; 0 for others."""
+        slots = self.worker.replicas.max * self.worker.concurrency
+        if piece.rate * self._service(piece.start) <= slots:
+            return 0.0
+        return piece.start + TOLD_TASKS / piece.rate
 
     def _lose(self, now: float) -> None:
         """Pods that die give back what they ran where it was acknowledged late."""
@@ -275,11 +281,6 @@ class _Player:
         )
         if not self.vertices or vertex != self.vertices[-1]:
             self.vertices.append(vertex)
-
-
-def _told(rate: float) -> float:
-    """Seconds until a flow (tasks/s) is told from chance."""
-    return TOLD_TASKS / rate if rate > 0 else 0.0
 
 
 def _next_tick(moment: float) -> float:
