@@ -111,7 +111,7 @@ def mutated(draw: st.DrawFn) -> str:
 
 
 @given(mutated(), st.sampled_from(NAMES))
-@settings(deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_the_shipped_policy_with_a_few_mutations(text: str, environment: str | None) -> None:
     check(text, environment)
 
@@ -136,7 +136,7 @@ values = st.recursive(
 @given(
     st.dictionaries(st.sampled_from(["brokers", "workers", "priorities", "alerts", "environments"]), values)
 )
-@settings(deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_specs_of_any_shape(spec: dict[str, object]) -> None:
     import json
 
@@ -157,7 +157,7 @@ def test_the_small_policy_is_valid_without_an_overlay() -> None:
 
 
 @given(values, st.sampled_from(["io", "cpu", "mixed"]))
-@settings(deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_overlays_of_any_shape(value: object, name: str) -> None:
     import json
 
