@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 import structlog
 
-from scaler.core.decide import WorkerClass
 from scaler.core.policy import ScalingPolicy
 from scaler.runtime.board import Board, Snapshot
 from scaler.runtime.clock import cancelled
+from scaler.runtime.deciding import subjects_of
 from scaler.runtime.leadership import Leadership
 from scaler.runtime.metrics import Metrics
 from scaler.runtime.record import digest
@@ -51,7 +51,7 @@ class Agreement:
         """Compare once, and say what has changed."""
         record = self._leadership.known.record
         if snapshot.policies is not self._own[0]:
-            self._own = snapshot.policies, _digest(snapshot.policies)
+            self._own = snapshot.policies, digest(subjects_of(snapshot.policies).values())
         # A leader's record has its own policies with the next decision.
         follows = record.sequence > 0 and not self._leadership.election.leads()
         found = (self._own[1], record.policies) if follows and record.policies != self._own[1] else None
@@ -62,7 +62,7 @@ class Agreement:
         if found is None:
             log.info("this replica's policies are the ones that are decided by")
             return
-        here = {f"{policy}/{name}" for policy, one in snapshot.policies.items() for name in one.spec.workers}
+        here = {"/".join(key) for key in subjects_of(snapshot.policies)}
         there = {"/".join(key) for key in record.decisions}
         log.warning(
             "this replica's policies differ from those that the leader decides by; the leader's count until"
@@ -71,11 +71,3 @@ class Agreement:
             only_here=sorted(here - there),
             only_there=sorted(there - here),
         )
-
-
-def _digest(policies: Mapping[str, ScalingPolicy]) -> str:
-    return digest(
-        WorkerClass(policy, name, worker)
-        for policy, loaded in policies.items()
-        for name, worker in loaded.spec.workers.items()
-    )

@@ -7,12 +7,22 @@ import structlog
 
 from scaler.core.decide import WorkerClass, decide
 from scaler.core.decision import Decision
+from scaler.core.policy import ScalingPolicy
 from scaler.core.state import WorkerState
 from scaler.runtime.board import Key, Sight
 from scaler.runtime.orders import Orders
 from scaler.runtime.turns import Turns
 
 log = structlog.get_logger(__name__)
+
+
+def subjects_of(policies: Mapping[str, ScalingPolicy]) -> dict[Key, WorkerClass]:
+    """Every worker class of the policies."""
+    return {
+        (name, worker_class): WorkerClass(name, worker_class, worker)
+        for name, policy in policies.items()
+        for worker_class, worker in policy.spec.workers.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)

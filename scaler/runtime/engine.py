@@ -19,7 +19,7 @@ from scaler.core.state import WorkerState
 from scaler.runtime.board import Board, Key, Sight, UnknownClassError
 from scaler.runtime.brokers import Brokers, ReceiverFactory, SourceFactory
 from scaler.runtime.clock import Clock, cancelled
-from scaler.runtime.deciding import Outcome, decide_each
+from scaler.runtime.deciding import Outcome, decide_each, subjects_of
 from scaler.runtime.leadership import Leadership
 from scaler.runtime.lookout import Lookout
 from scaler.runtime.metrics import Metrics
@@ -82,11 +82,7 @@ class Engine:
             self._apply(policies)
 
     def _apply(self, policies: Mapping[str, ScalingPolicy]) -> None:
-        subjects = {
-            (name, worker_class): WorkerClass(name, worker_class, worker)
-            for name, policy in policies.items()
-            for worker_class, worker in policy.spec.workers.items()
-        }
+        subjects = subjects_of(policies)
         gone = self._subjects.keys() - subjects.keys()
         self._policies, self._subjects = dict(policies), subjects
         self._digest = digest(subjects.values())
