@@ -185,23 +185,41 @@ def rate(memory: Arrivals, waiting: float, service_time: float) -> Rate:
     return _fallen(memory, slow, service_time) or Rate(slow, "last 5 min")
 
 
-def coming_rate(memory: Arrivals, service_time: float) -> float:
-    """What goes on coming per second, whether it waits or not: for a forecast of the queue.
+def coming_rates(memory: Arrivals, service_time: float) -> tuple[float, float]:
+    """What goes on coming per second, whether it waits or not, for a forecast of the queue: (likely, sure).
 
     The views above leave out what waits, because it is counted as a backlog. A forecast that did so would
     see nothing come as long as all of it waits: few long tasks never make a flow that the fast view sees.
-    Of each span counts what is no dump, less one standard deviation.
+    Of each span counts what is no dump, less one standard deviation, or less two.
     """
     if memory.read_at is None:
-        return 0.0
+        return 0.0, 0.0
     newest = math.floor(memory.read_at / BUCKET_SECONDS) * BUCKET_SECONDS
     counts = arrived(memory, service_time)
-    highest = 0.0
+    likely = sure = 0.0
     for span in COMING_SPANS:
         recent = {start: count for start, count in counts.items() if newest - span <= start < newest}
         seen = max(0.0, sum(_without_dumps(recent).values()))
-        highest = max(highest, (seen - math.sqrt(seen)) / span)
-    return highest
+        likely = max(likely, (seen - math.sqrt(seen)) / span)
+        sure = max(sure, (seen - 2 * math.sqrt(seen)) / span)
+    return likely, sure
+
+
+def ages(memory: Arrivals, waiting: float, service_time: float) -> tuple[tuple[float, float], ...]:
+    """How long what waits has waited, first in, first out: (seconds, messages ahead), newest first.
+
+    One pair for each bucket's newest; those that came more than 5 min ago have none.
+    """
+    if memory.read_at is None:
+        return ()
+    found, ahead = [], waiting
+    for start, count in reversed(arrived(memory, service_time).items()):
+        if ahead <= 0:
+            break
+        if count > 0:
+            found.append((max(0.0, memory.read_at - start - BUCKET_SECONDS), ahead))
+            ahead -= count
+    return tuple(found)
 
 
 def lasting_rate(memory: Arrivals, waiting: float, service_time: float) -> float:

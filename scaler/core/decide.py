@@ -13,11 +13,12 @@ from scaler.core import announcement, arrivals, behavior, demand, drain, lead, v
 from scaler.core.behavior import Step
 from scaler.core.continuity import adopt, in_force, note_quality, steady_time
 from scaler.core.decision import Bound, Decision, Term
+from scaler.core.load import load_of
 from scaler.core.measure import Picture, follow, look
 from scaler.core.observation import Observation
 from scaler.core.orders import obey
 from scaler.core.policy import WorkerPolicy
-from scaler.core.quality import FRESH_SECONDS, Assessment, assess
+from scaler.core.quality import Assessment, assess
 from scaler.core.restraint import Restraint, restraint
 from scaler.core.state import WorkerState
 from scaler.core.tolerance import land
@@ -86,7 +87,7 @@ def _decide_by_load(
         sight=drain.look(state.sight, observation, now),
     )
     state, picture = look(worker, state, observation, now, fresh=assessment.quality == "fresh")
-    terms = demand.terms(worker, _load(state, picture, observation, current, now), now)
+    terms = demand.terms(worker, load_of(state, picture, observation, current, now), now)
     winner, needed = _winner(terms)
     aim = needed if assessment.quality == "fresh" else max(needed, current)
 
@@ -207,57 +208,12 @@ def _cluster(observation: Observation) -> dict[str, Any]:
     }
 
 
-def _load(
-    state: WorkerState, picture: Picture, observation: Observation, current: int, now: float
-) -> demand.Load:
-    age = max(0.0, now - (observation.sampled_at or now))
-    surge_rate, surge_peak = arrivals.surge_rates(state.arrivals, picture.service_time)
-    return demand.Load(
-        backlog=picture.backlog,
-        rate=arrivals.rate(state.arrivals, float(picture.backlog.waiting[1]), picture.service_time),
-        fast_rate=arrivals.fast_rate(state.arrivals, picture.service_time),
-        queues=observation.queues,
-        pods=current,
-        service_time=picture.service_time,
-        lead_time=picture.lead_time,
-        # What waited at the last reading has waited longer by now.
-        wait=picture.typical_wait + (age if picture.ready and age >= FRESH_SECONDS else 0.0),
-        untouched=picture.untouched,
-        utilization=observation.utilization,
-        announcements=state.announcements,
-        history=state.history,
-        surge_rate=surge_rate,
-        surge_peak=surge_peak,
-        coming_rate=arrivals.coming_rate(state.arrivals, picture.service_time),
-        unseen=max(0.0, age - FRESH_SECONDS),
-        starting=_starting(state, observation, picture.lead_time, current, now),
-        others=picture.others,
-    )
-
-
-def _starting(
-    state: WorkerState, observation: Observation, lead_time: float, current: int, now: float
-) -> tuple[tuple[float, int], ...]:
-    """Pods that don't work yet: (seconds until they do, pods).
-
-    Those that were ordered less than a lead time ago; and where the cluster tells how many are ready, those
-    that should be and aren't (no node has room, an image is missing, a node was lost): a start away at best.
-    """
-    groups = [(at + lead_time - now, count) for at, count in state.history.added if at > now - lead_time]
-    left, starting = current, []
-    for seconds, count in reversed(groups):
-        # What was ordered and taken back meanwhile doesn't start.
-        starting.append((seconds, min(count, left)))
-        left -= min(count, left)
-    starting.reverse()
-    if observation.pods is not None and (late := left - observation.pods[0]) > 0:
-        starting.append((lead_time, late))
-    return tuple(starting)
-
-
 def _restraint(worker: WorkerPolicy, state: WorkerState, picture: Picture, current: int) -> Restraint:
     seconds, waiting = picture.service_time, float(picture.backlog.waiting[1])
     lasting = arrivals.lasting_rate(state.arrivals, waiting, seconds)
+    if worker.behavior.scale_down.stabilization_window_seconds >= arrivals.SLOW_SECONDS:
+        # The window outlasts the slow view: half a minute of few arrivals needn't be told from chance.
+        lasting = arrivals.slow_rate(state.arrivals, waiting, seconds)
     return restraint(
         worker, picture.backlog, rate=lasting, service_time=seconds, own=current, others=picture.others
     )

@@ -1,15 +1,12 @@
 """How many replicas the load needs: one term per reason, each with its arithmetic in words."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from scaler.core import announcement, patience, queueing
-from scaler.core.announcement import Announcement
 from scaler.core.arrivals import Rate
-from scaler.core.backlog import Backlog
-from scaler.core.behavior import History
 from scaler.core.decision import Term
-from scaler.core.observation import QueueReading, Utilization
+from scaler.core.load import Load
 from scaler.core.others import share
 from scaler.core.policy import WorkerPolicy
 from scaler.core.policy.values import format_duration
@@ -27,51 +24,17 @@ BEGUN_SHARE = 0.2
 FILL_MARGIN_SECONDS = 10.0
 #: How much longer an outage is expected to last, in terms of what it has lasted.
 EXPECTED_REST = 2.0
+#: A queue that stands is gone after so many objectives, once the pods work that were ordered for it; after
+#: one where somebody waits longer than the forecast may use, whatever is ordered.
+RELIEF = 1.5
+#: A queue that has been full for so long refuses what comes, at a rate that can't be seen. A dump that just
+#: fits leaves it sooner.
+REFUSING_SECONDS = 10.0
 #: Floats that are this close to a whole number of pods are that number.
 WHOLE = 1e-9
 #: A rate shows after 20 s. Where less waits than half of them would have left behind the slots, the
 #: estimate is wrong (tasks that were put off for their ETA, a reading that came late) and is cut.
 GROWN_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What the terms are computed from."""
-
-    backlog: Backlog
-    rate: Rate
-    #: Arrivals per second over the last half minute alone, for the forecast of a full queue.
-    fast_rate: float
-    queues: tuple[QueueReading, ...]
-    #: Replicas that work or are about to.
-    pods: int
-    #: Seconds that a task occupies a slot, and from deciding to a pod that works.
-    service_time: float
-    lead_time: float
-    #: Age of the oldest waiting task, as far as it is known.
-    wait: float = 0.0
-    #: Slots are idle in front of what is ready, so that more of them wouldn't help.
-    untouched: bool = False
-    #: (seconds until they work, pods) of those of `pods` that start, soonest first.
-    starting: tuple[tuple[float, int], ...] = ()
-    utilization: Utilization | None = None
-    #: Declared spikes that aren't over, and the limiter's memory for the steps towards their floor.
-    announcements: tuple[Announcement, ...] = ()
-    history: History = field(default_factory=History)
-    #: Arrivals per second that the last 6 s show throughout, and the most of them.
-    surge_rate: float = 0.0
-    surge_peak: float = 0.0
-    #: Arrivals per second that go on, those that wait included.
-    coming_rate: float = 0.0
-    #: Seconds for which nothing could be read, beyond those in which a reading counts as fresh.
-    unseen: float = 0.0
-    #: Workers of others on the same queues.
-    others: int = 0
-
-    @property
-    def working(self) -> int:
-        """Pods that take tasks now, those of others included."""
-        return max(0, self.pods - sum(count for _, count in self.starting)) + self.others
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +88,7 @@ def _plausible(worker: WorkerPolicy, load: Load) -> Load:
         else load.rate,
         fast_rate=min(load.fast_rate, most),
         coming_rate=min(load.coming_rate, most),
+        sure_rate=min(load.sure_rate, most),
     )
 
 
@@ -157,6 +121,8 @@ def _queue(worker: WorkerPolicy, load: Load, rate: float) -> patience.Queue:
         lead_time=load.lead_time,
         pace=worker.concurrency / load.service_time,
         utilization=worker.objective.utilization,
+        # Nothing is older than the head of the queue.
+        ages=tuple((min(age, load.wait), ahead) for age, ahead in load.ages if age),
     )
 
 
@@ -168,7 +134,7 @@ def _enough(worker: WorkerPolicy, load: Load) -> Enough | None:
     if share == 0 or backlog.busy is None or late:
         return None
     horizon = load.lead_time + patience.REACTION_SECONDS
-    queue = _queue(worker, load, load.rate.value)
+    queue = _queue(worker, load, max(load.rate.value, load.sure_rate))
     limit = worker.limits.max_length
     lasting = replace(queue, rate=max(queue.rate, load.coming_rate))
     most = _most(worker, load)
@@ -179,7 +145,7 @@ def _enough(worker: WorkerPolicy, load: Load) -> Enough | None:
         queue,
         wait=share,
         length=math.inf if limit is None else objective.patience * limit,
-        relief=objective.wait,
+        relief=objective.wait * (RELIEF if patience.worst(queue, most)[0] <= share else 1.0),
         most=most,
     )
     if pods is None:
@@ -294,6 +260,10 @@ def _fill(worker: WorkerPolicy, load: Load) -> Term:
     if not load.queues:
         return Term("fill", None, "no queue has been read yet")
     fullest = max(load.queues, key=lambda queue: queue.ready)
+    if load.full >= REFUSING_SECONDS:
+        words = f"{fullest.name} holds {fullest.ready} of {limit} and has been full for {load.full:.0f} s"
+        words += ": what it refuses can't be seen; all that the limits allow"
+        return Term("fill", float(worker.replicas.max), words)
     # Pods that can't start for the time being don't help; where running tasks can't be seen, the rate is the
     # queue's growth already.
     pods = load.pods + load.others - sum(n for seconds, n in load.starting if seconds >= load.lead_time)

@@ -44,6 +44,8 @@ class Queue:
     #: Tasks per second that one pod ends, all slots busy, and the share of it that arrivals may take.
     pace: float
     utilization: float
+    #: How long what waits has waited already: (seconds, messages ahead of it).
+    ages: tuple[tuple[float, float], ...] = ()
 
     @property
     def pods(self) -> int:
@@ -106,8 +108,11 @@ def worst(queue: Queue, pods: int) -> tuple[float, float]:
         if rate > 0:
             # The task that starts just when the capacity changes.
             moments.add(min(max((done - queue.waiting) / rate, 0.0), horizon))
+    waits = [_start(steps, queue.waiting + rate * at, at) - at for at in moments]
+    # What came at once has waited as long as what is before it: a dump's last task is its latest.
+    waits += [_start(steps, ahead, 0.0) + age for age, ahead in queue.ages]
     return (
-        max(_start(steps, queue.waiting + rate * at, at) - at for at in moments),
+        max(waits),
         max(queue.waiting + queue.rate * at - _done(steps, at) for at in moments),
     )
 

@@ -36,6 +36,9 @@ GAP_SECONDS = 15.0
 #: Tasks may be this much faster than measured before a fall of ready messages counts as a loss.
 FASTER = 5.0
 LEAST_LOSS = 20
+#: At these shares of its limit a queue counts as full: it refuses, and what it refuses nobody counts. One
+#: that holds more than that is held to its limit by nobody.
+REFUSING_SHARES = (0.99, 1.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ class Progress:
     #: Messages that vanished without having been delivered, and when.
     lost: int = 0
     lost_at: float = 0.0
+    #: Since when a queue is full at each reading; None: none is.
+    full_since: float | None = None
 
 
 def observe(
@@ -115,7 +120,18 @@ def observe(
         crew=_crew(memory.crew, at, observation, fleet),
         lost=lost or memory.lost,
         lost_at=at if lost else memory.lost_at,
+        full_since=(at if memory.full_since is None else memory.full_since)
+        if _full(worker, observation)
+        else None,
     )
+
+
+def _full(worker: WorkerPolicy, observation: Observation) -> bool:
+    limit = worker.limits.max_length
+    if limit is None:
+        return False
+    low, high = (share * limit for share in REFUSING_SHARES)
+    return any(low <= queue.ready <= high for queue in observation.queues)
 
 
 def held_most(memory: Progress) -> int | None:

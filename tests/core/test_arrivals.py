@@ -62,12 +62,27 @@ def test_few_long_tasks_are_seen_to_come_although_none_has_been_begun() -> None:
     """One every 4 s for two minutes: no flow for the views of the load, one for the forecast."""
     memory = feed(Arrivals(), [(t, float(max(0, t - 300) // 4), 0.0) for t in range(420)])
     assert arrivals.rate(memory, waiting=29, service_time=60.0).value < 0.05
-    assert 0.15 < arrivals.coming_rate(memory, 60.0) <= 0.25
+    likely, sure = arrivals.coming_rates(memory, 60.0)
+    assert 0.15 < likely <= 0.25
+    assert 0.1 < sure < likely
 
 
 def test_a_dump_doesnt_go_on_coming() -> None:
     memory = feed(Arrivals(), [(t, 0.0 if t < 300 else 4000.0, 0.0) for t in range(330)])
-    assert arrivals.coming_rate(memory, 1.0) == 0
+    assert arrivals.coming_rates(memory, 1.0) == (0, 0)
+
+
+def test_what_waits_is_as_old_as_its_arrival() -> None:
+    """400 at once and 4 a second from then on, nothing is begun: after 30 s the dump has waited for 25 s."""
+    memory = feed(Arrivals(), [(t, 0.0 if t < 300 else 400.0 + 4 * (t - 300), 0.0) for t in range(331)])
+    ages = arrivals.ages(memory, 520, 1.0)
+    assert (ages[0], ages[-1]) == ((0.0, 520), (25.0, 520 - 4 * 26)), "26 s of 4/s came later"
+
+
+def test_what_is_gone_has_no_age() -> None:
+    memory = feed(Arrivals(), [(t, 0.0 if t < 300 else 400.0, 0.0) for t in range(331)])
+    assert arrivals.ages(memory, 0, 1.0) == ()
+    assert arrivals.ages(Arrivals(), 10, 1.0) == ()
 
 
 def test_poisson_noise_does_not_lift_the_rate() -> None:

@@ -115,6 +115,11 @@ def test_a_slot_held_for_ten_service_times_is_stuck_and_no_load() -> None:
     assert backlog.busy == 1
 
 
+def test_a_task_of_ten_times_the_mean_is_none_that_hangs_before_a_minute() -> None:
+    held = (NOW - 59, NOW - 12, NOW - 61)
+    assert look(worker(), seen(0, 3, eta_held=0, held_since=held), service_time=1.0).stuck == 1
+
+
 def test_nothing_is_known_without_unacked_and_heartbeats() -> None:
     backlog = look(worker(), seen(5, None, consumers=1))
     assert (backlog.running, backlog.prefetched, backlog.anything) == (None, None, True)

@@ -8,7 +8,8 @@ from scaler.core.arrivals import Rate
 from scaler.core.backlog import Backlog
 from scaler.core.decide import WorkerClass, decide
 from scaler.core.decision import Decision, Term
-from scaler.core.demand import Load, terms
+from scaler.core.demand import terms
+from scaler.core.load import Load
 from scaler.core.observation import Observation, QueueReading, WorkerReport
 from scaler.core.state import WorkerState
 

@@ -1,6 +1,7 @@
 """The forecast by hand: how long somebody waits, and with how few pods nobody waits too long."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -23,6 +24,13 @@ def queue(
 
 def test_a_backlog_waits_for_the_pods_that_work() -> None:
     assert worst(queue(waiting=300), 1) == pytest.approx((30.0, 300.0))
+
+
+def test_what_came_at_once_has_waited_as_long_as_what_is_before_it() -> None:
+    dump = replace(queue(waiting=600), ages=((40.0, 600.0),))
+    assert worst(dump, 1)[0] == pytest.approx(40 + 60)
+    assert enough(dump, wait=70, length=math.inf, relief=math.inf, most=9) == 4, "nine aren't sooner by 2 %"
+    assert enough(queue(waiting=600), wait=70, length=math.inf, relief=math.inf, most=9) == 1
 
 
 def test_pods_that_come_after_the_backlog_is_gone_change_nothing() -> None:
