@@ -20,7 +20,7 @@ RENDERED := production:examx:celery-scaler uat:examx-uat:celery-scaler staging:e
 # Each with a target of its own.
 LONG_BENCHES := sizing seeds takeover draining
 
-.PHONY: help demo test test-deep check bench bench-takeover bench-sizing bench-sizing-seeds bench-draining seed-claims accuracy lint types render proto proto-check format lock services clean
+.PHONY: help demo test test-deep check bench bench-takeover bench-sizing bench-sizing-seeds bench-sizing-random bench-draining seed-claims accuracy lint types render proto proto-check format lock services clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ bench-sizing: $(STAMPS)/venv ## Play every trace with every controller (2 min), 
 
 bench-sizing-seeds: $(STAMPS)/venv ## The same with other seeds, rates, service times, starts (15 min), write docs/sizing-robustness.md
 	$(BIN)/python benchmarks/bench_seeds.py
+
+bench-sizing-random: $(STAMPS)/venv ## Random traces that nobody has tuned for (15 min), write docs/sizing-random.md
+	$(BIN)/python benchmarks/bench_random.py
 
 bench-draining: $(STAMPS)/venv ## Play a hundred random scale-ins with and without regard for tasks (2 min), write docs/draining.md
 	$(BIN)/python benchmarks/bench_draining.py --write
