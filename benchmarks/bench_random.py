@@ -1,4 +1,4 @@
-"""Traces that nobody has tuned for: random classes, shapes, loads, objectives and starts, with all controllers.
+"""Traces that nobody has tuned for: random classes, shapes, loads, objectives and starts; all controllers.
 
 `bench_sizing.py` plays the traces that the engine was made with. These come from dice: a class of the ExamX
 policy or one of another size, a baseline, a spike of one of six shapes up to 90 % of what all pods can do,
@@ -167,10 +167,11 @@ def page(found: list[tuple[int, str, Row]], count: int) -> str:
         "# Sizing on random traces",
         "",
         "Made by `make bench-sizing-random` (`python benchmarks/bench_random.py`); don't edit it by hand.",
-        f"{count} traces from dice: classes of the ExamX policy and of other sizes, spikes of six shapes",
-        "up to 90 % of what all pods can do, objectives of 30 s to 10 min, pods that start in 10 to 90 s while",
-        "the policy says 45 s, service times that the policy has wrong. Where the objective is shorter than a",
-        "pod's start, nothing that reacts can keep it. Controllers and cells as in [sizing](sizing.md).",
+        f"{count} traces from dice: classes of the ExamX policy and of other sizes, spikes of six",
+        "shapes up to 90 % of what all pods can do, objectives of 30 s to 10 min, pods that start in",
+        "10 to 90 s while the policy says 45 s, service times that the policy has wrong. Where the",
+        "objective is shorter than a pod's start, nothing that reacts can keep it. Controllers and",
+        "cells as in [sizing](sizing.md).",
         "",
         "| controller | late / refused / pod-minutes | here `scaler` is better | and here it is |",
         "|---|---|---|---|",
@@ -189,8 +190,8 @@ def page(found: list[tuple[int, str, Row]], count: int) -> str:
     told = ", ".join(f"{shape} {times}" for shape, times in sorted(kinds.items()))
     lines += [
         "",
-        "Better: in one of the three (pod-minutes: by more than 1 %), and worse in none. The rest is even, or",
-        "one is better in one and the other in another.",
+        "Better: in one of the three (pod-minutes: by more than 1 %), and worse in none. The rest is",
+        "even, or one is better in one and the other in another.",
         "",
         f"In {len(lost_runs)} of {count} runs at least one peer is better ({told}):",
         "",

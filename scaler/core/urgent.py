@@ -1,0 +1,112 @@
+"""Terms that can't wait for certainty: flows that can't be told from a dump yet, and queues that fill up."""
+
+import math
+from dataclasses import replace
+
+from scaler.core import patience
+from scaler.core.decision import Term
+from scaler.core.forecast import most_pods, ours, queue_of
+from scaler.core.load import Load
+from scaler.core.policy import WorkerPolicy
+from scaler.core.policy.values import format_duration
+
+#: A queue is as good as full at this share of its limit (the level of the critical alert).
+FULL_SHARE = 0.8
+#: And as filling, so that 6 s of a flow are enough to say so, from this share of that on.
+BEGUN_SHARE = 0.2
+#: Two decisions at the slowest tick are added to the lead time when a fill is foreseen.
+FILL_MARGIN_SECONDS = 10.0
+#: A flow is told from a dump after 20 s, so long after its first 6 s.
+PROOF_SECONDS = 14.0
+#: A queue that has been full for so long refuses what comes, at a rate that can't be seen. A dump that just
+#: fits leaves it sooner.
+REFUSING_SECONDS = 10.0
+
+
+def surge(worker: WorkerPolicy, load: Load) -> Term:
+    """What six seconds of a flow ask for where the objective can't bear to wait until it is told from a dump.
+
+    All pods at once where it is more than all of them can do.
+    """
+    most, pods, objective = most_pods(worker, load), load.pods + load.others, worker.objective
+    able = most * worker.concurrency / load.service_time
+    if load.surge_rate <= able:
+        return _rush(worker, load, able)
+    wait = patience.worst(queue_of(worker, load, load.surge_rate), pods)[0]
+    seen = f"{load.surge_rate:.4g} tasks/s in the last 6 s, {most} pods can do {able:.4g}"
+    bound = objective.patience * objective.wait
+    if wait <= bound:
+        return Term("surge", None, f"{seen}, but if it goes on {pods} pods keep waits below {bound:g} s")
+    return Term(
+        "surge", float(worker.replicas.max), f"{seen}, so that every second counts: all that the limits allow"
+    )
+
+
+def _rush(worker: WorkerPolicy, load: Load, able: float) -> Term:
+    """What a flow needs that all pods can do, if its proof would come too late."""
+    most, objective, limit = most_pods(worker, load), worker.objective, worker.limits.max_length
+    flow = f"{load.surge_rate:.4g} tasks/s in the last 6 s, {most} pods can do {able:.4g}"
+    done = load.working * worker.concurrency / load.service_time
+    if load.backlog.busy is None or load.surge_rate <= done:
+        return Term("surge", None, f"no more arrives than {most} pods can do ({able:.4g}/s)")
+    if limit is not None and load.queues:
+        # What fills the queue before it can be told from a dump is one that pods come too late for, mostly.
+        fullest = max(queue.ready for queue in load.queues)
+        if limit - fullest < (load.surge_peak - done) * PROOF_SECONDS:
+            return Term("surge", None, f"{flow}, but the queue is full before a dump can be ruled out")
+    queue = replace(queue_of(worker, load, load.surge_rate), utilization=1.0)
+    proven = replace(queue, lead_time=queue.lead_time + PROOF_SECONDS)
+    wait, length = patience.worst(proven, most)
+    room = math.inf if limit is None else float(limit)
+    if wait <= objective.wait and length <= room:
+        return Term(
+            "surge", None, f"{flow}; pods ordered {PROOF_SECONDS:.0f} s later keep waits below {wait:.3g} s"
+        )
+    needed = patience.enough(
+        queue,
+        wait=objective.patience * objective.wait,
+        length=objective.patience * room,
+        relief=objective.wait,
+        most=most,
+    )
+    pods = float(most if needed is None else needed)
+    missed = f"{objective.wait:g} s are missed" if wait > objective.wait else f"{limit} messages are exceeded"
+    words = f"{flow}: if it goes on, {missed} by waiting until a dump is ruled out"
+    return ours(load, Term("surge", pods, words))
+
+
+def fill(worker: WorkerPolicy, load: Load) -> Term:
+    """All that is allowed where a queue is full, or will be before new pods start."""
+    limit = worker.limits.max_length
+    if limit is None:
+        return Term("fill", None, "the policy sets no maxLength")
+    if not load.queues:
+        return Term("fill", None, "no queue has been read yet")
+    fullest = max(load.queues, key=lambda queue: queue.ready)
+    if load.full >= REFUSING_SECONDS:
+        words = f"{fullest.name} holds {fullest.ready} of {limit} and has been full for {load.full:.0f} s"
+        words += ": what it refuses can't be seen; all that the limits allow"
+        return Term("fill", float(worker.replicas.max), words)
+    # Pods that can't start for the time being don't help; where running tasks can't be seen, the rate is the
+    # queue's growth already.
+    pods = load.pods + load.others - sum(n for seconds, n in load.starting if seconds >= load.lead_time)
+    done = 0.0 if load.backlog.busy is None else pods * worker.concurrency / load.service_time
+    growth = load.fast_rate - done
+    level = FULL_SHARE * limit
+    place = f"{fullest.name} holds {fullest.ready} of {limit}"
+    # What pods can still prevent can't wait until a flow is told from a dump; what they can't, can. So can a
+    # queue that is as good as empty: 42 tasks in 7 s are no sign of 500.
+    if fullest.ready >= BEGUN_SHARE * level and (
+        level - fullest.ready >= (load.surge_peak - done) * load.lead_time
+    ):
+        growth = max(growth, load.surge_rate - done)
+    if growth <= 0:
+        return Term("fill", None, f"{place}; no more arrives than {pods} pods can do")
+    left = max(0.0, level - fullest.ready) / growth
+    horizon = load.lead_time + FILL_MARGIN_SECONDS
+    outlook = f"{place}, grows by {growth:.4g}/s: {FULL_SHARE:.0%} full in {format_duration(round(left, 1))}"
+    if left >= horizon:
+        return Term("fill", None, f"{outlook}, later than new pods start ({format_duration(horizon)})")
+    return Term(
+        "fill", float(worker.replicas.max), f"{outlook}, before new pods start: all that the limits allow"
+    )
