@@ -69,7 +69,9 @@ def _rush(worker: WorkerPolicy, load: Load, able: float) -> Term:
         relief=objective.wait,
         most=most,
     )
-    pods = float(most if needed is None else needed)
+    # If the flow goes on, it will have to be steady load, too.
+    steady = math.ceil(load.surge_rate / objective.utilization / queue.pace)
+    pods = float(min(most, max(steady, most if needed is None else needed)))
     missed = f"{objective.wait:g} s are missed" if wait > objective.wait else f"{limit} messages are exceeded"
     words = f"{flow}: if it goes on, {missed} by waiting until a dump is ruled out"
     return ours(load, Term("surge", pods, words))
