@@ -85,7 +85,7 @@ def fill(worker: WorkerPolicy, load: Load) -> Term:
     if not load.queues:
         return Term("fill", None, "no queue has been read yet")
     fullest = max(load.queues, key=lambda queue: queue.ready)
-    if load.full >= REFUSING_SECONDS:
+    if load.full >= REFUSING_SECONDS and not load.untouched:
         words = f"{fullest.name} holds {fullest.ready} of {limit} and has been full for {load.full:.0f} s"
         words += ": what it refuses can't be seen; all that the limits allow"
         return Term("fill", float(worker.replicas.max), words)

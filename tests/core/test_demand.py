@@ -69,6 +69,13 @@ def test_a_flow_that_fills_the_queue_before_a_dump_is_ruled_out_waits_for_proof(
     assert term(io_class(limits={"maxLength": 50_000}), "surge", given).replicas == 5.0
 
 
+def test_a_full_queue_that_idle_slots_do_not_take_from_gets_no_pods(io_class: Build) -> None:
+    queue = QueueReading("email", 5000, 0)
+    limited = io_class(limits={"maxLength": 5000})
+    assert term(limited, "fill", load(full=20.0, queues=(queue,))).replicas == 5.0
+    assert term(limited, "fill", load(full=20.0, queues=(queue,), untouched=True)).replicas is None
+
+
 def test_a_flow_that_would_overfill_a_queue_by_the_time_of_proof_gets_pods_at_once(io_class: Build) -> None:
     """100/s too many, ten minutes to wait: 5,000 are there after 50 s, pods after 45, or 59."""
     queue = QueueReading("email", 600, 400)
