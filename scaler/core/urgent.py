@@ -23,7 +23,7 @@ PROOF_SECONDS = 14.0
 REFUSING_SECONDS = 10.0
 
 
-def surge(worker: WorkerPolicy, load: Load) -> Term:
+def surge(worker: WorkerPolicy, load: Load, now: float) -> Term:
     """What six seconds of a flow ask for where the objective can't bear to wait until it is told from a dump.
 
     All pods at once where it is more than all of them can do.
@@ -31,7 +31,7 @@ def surge(worker: WorkerPolicy, load: Load) -> Term:
     most, pods, objective = most_pods(worker, load), load.pods + load.others, worker.objective
     able = most * worker.concurrency / load.service_time
     if load.surge_rate <= able:
-        return _rush(worker, load, able)
+        return _rush(worker, load, able, now)
     wait = patience.worst(queue_of(worker, load, load.surge_rate), pods)[0]
     seen = f"{load.surge_rate:.4g} tasks/s in the last 6 s, {most} pods can do {able:.4g}"
     bound = objective.patience * objective.wait
@@ -42,13 +42,15 @@ def surge(worker: WorkerPolicy, load: Load) -> Term:
     )
 
 
-def _rush(worker: WorkerPolicy, load: Load, able: float) -> Term:
+def _rush(worker: WorkerPolicy, load: Load, able: float, now: float) -> Term:
     """What a flow needs that all pods can do, if its proof would come too late."""
     most, objective, limit = most_pods(worker, load), worker.objective, worker.limits.max_length
     flow = f"{load.surge_rate:.4g} tasks/s in the last 6 s, {most} pods can do {able:.4g}"
     done = load.working * worker.concurrency / load.service_time
     if load.backlog.busy is None or load.surge_rate <= done:
         return Term("surge", None, f"no more arrives than {most} pods can do ({able:.4g}/s)")
+    if any(told.begins <= now for told in load.announcements):
+        return Term("surge", None, f"{flow}; a spike was announced, and its floor is what it needs")
     if limit is not None and load.queues:
         # What fills the queue before it can be told from a dump is one that pods come too late for, mostly.
         fullest = max(queue.ready for queue in load.queues)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from scaler.core.announcement import Announcement
 from scaler.core.arrivals import Rate
 from scaler.core.backlog import Backlog
 from scaler.core.decide import WorkerClass, decide
@@ -67,6 +68,16 @@ def test_a_flow_that_fills_the_queue_before_a_dump_is_ruled_out_waits_for_proof(
     given = load(surge_rate=600.0, surge_peak=600.0, backlog=waiting(2000, 400), queues=(queue,))
     assert term(io_class(limits={"maxLength": 5000}), "surge", given).replicas is None
     assert term(io_class(limits={"maxLength": 50_000}), "surge", given).replicas == 5.0
+
+
+def test_a_spike_that_was_announced_has_its_floor_and_asks_for_no_more_before_it_is_proven(
+    io_class: Build,
+) -> None:
+    told = Announcement(T0 - 10, T0 + 600, "ops", "campaign", min_replicas=2)
+    given = load(surge_rate=600.0, backlog=waiting(2000, 400))
+    assert term(io_class(), "surge", replace(given, announcements=(told,))).replicas is None
+    later = replace(told, begins=T0 + 300)
+    assert term(io_class(), "surge", replace(given, announcements=(later,))).replicas == 5.0
 
 
 def test_a_full_queue_that_idle_slots_do_not_take_from_gets_no_pods(io_class: Build) -> None:
