@@ -33,7 +33,7 @@ def terms(worker: WorkerPolicy, load: Load, now: float) -> tuple[Term, ...]:
     return (
         ours(load, at_most(needed, _steady(worker, load))),
         ours(load, at_most(needed, _drain(worker, load))),
-        surge(worker, load, now),
+        surge(worker, load),
         fill(worker, load),
         resources(
             worker,

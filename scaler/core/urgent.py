@@ -1,11 +1,8 @@
 """Terms that can't wait for certainty: flows that can't be told from a dump yet, and queues that fill up."""
 
-import math
-from dataclasses import replace
-
 from scaler.core import patience
 from scaler.core.decision import Term
-from scaler.core.forecast import most_pods, ours, queue_of
+from scaler.core.forecast import most_pods, queue_of
 from scaler.core.load import Load
 from scaler.core.policy import WorkerPolicy
 from scaler.core.policy.values import format_duration
@@ -16,22 +13,17 @@ FULL_SHARE = 0.8
 BEGUN_SHARE = 0.2
 #: Two decisions at the slowest tick are added to the lead time when a fill is foreseen.
 FILL_MARGIN_SECONDS = 10.0
-#: A flow is told from a dump after 20 s, so long after its first 6 s.
-PROOF_SECONDS = 14.0
 #: A queue that has been full for so long refuses what comes, at a rate that can't be seen. A dump that just
 #: fits leaves it sooner.
 REFUSING_SECONDS = 10.0
 
 
-def surge(worker: WorkerPolicy, load: Load, now: float) -> Term:
-    """What six seconds of a flow ask for where the objective can't bear to wait until it is told from a dump.
-
-    All pods at once where it is more than all of them can do.
-    """
+def surge(worker: WorkerPolicy, load: Load) -> Term:
+    """All pods at once where six seconds of a flow are more than all of them can do, and it can't wait."""
     most, pods, objective = most_pods(worker, load), load.pods + load.others, worker.objective
     able = most * worker.concurrency / load.service_time
     if load.surge_rate <= able:
-        return _rush(worker, load, able, now)
+        return Term("surge", None, f"no more arrives than {most} pods can do ({able:.4g}/s)")
     wait = patience.worst(queue_of(worker, load, load.surge_rate), pods)[0]
     seen = f"{load.surge_rate:.4g} tasks/s in the last 6 s, {most} pods can do {able:.4g}"
     bound = objective.patience * objective.wait
@@ -40,43 +32,6 @@ def surge(worker: WorkerPolicy, load: Load, now: float) -> Term:
     return Term(
         "surge", float(worker.replicas.max), f"{seen}, so that every second counts: all that the limits allow"
     )
-
-
-def _rush(worker: WorkerPolicy, load: Load, able: float, now: float) -> Term:
-    """What a flow needs that all pods can do, if its proof would come too late."""
-    most, objective, limit = most_pods(worker, load), worker.objective, worker.limits.max_length
-    flow = f"{load.surge_rate:.4g} tasks/s in the last 6 s, {most} pods can do {able:.4g}"
-    done = load.working * worker.concurrency / load.service_time
-    if load.backlog.busy is None or load.surge_rate <= done:
-        return Term("surge", None, f"no more arrives than {most} pods can do ({able:.4g}/s)")
-    if any(told.begins <= now for told in load.announcements):
-        return Term("surge", None, f"{flow}; a spike was announced, and its floor is what it needs")
-    if limit is not None and load.queues:
-        # What fills the queue before it can be told from a dump is one that pods come too late for, mostly.
-        fullest = max(queue.ready for queue in load.queues)
-        if limit - fullest < (load.surge_peak - done) * PROOF_SECONDS:
-            return Term("surge", None, f"{flow}, but the queue is full before a dump can be ruled out")
-    queue = replace(queue_of(worker, load, load.surge_rate), utilization=1.0)
-    proven = replace(queue, lead_time=queue.lead_time + PROOF_SECONDS)
-    wait, length = patience.worst(proven, most)
-    room = math.inf if limit is None else float(limit)
-    if wait <= objective.wait and length <= room:
-        return Term(
-            "surge", None, f"{flow}; pods ordered {PROOF_SECONDS:.0f} s later keep waits below {wait:.3g} s"
-        )
-    needed = patience.enough(
-        queue,
-        wait=objective.patience * objective.wait,
-        length=objective.patience * room,
-        relief=objective.wait,
-        most=most,
-    )
-    # If the flow goes on, it will have to be steady load, too.
-    steady = math.ceil(load.surge_rate / objective.utilization / queue.pace)
-    pods = float(min(most, max(steady, most if needed is None else needed)))
-    missed = f"{objective.wait:g} s are missed" if wait > objective.wait else f"{limit} messages are exceeded"
-    words = f"{flow}: if it goes on, {missed} by waiting until a dump is ruled out"
-    return ours(load, Term("surge", pods, words))
 
 
 def fill(worker: WorkerPolicy, load: Load) -> Term:
