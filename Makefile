@@ -50,7 +50,7 @@ bench-sizing: $(STAMPS)/venv ## Play every trace with every controller (2 min), 
 bench-sizing-seeds: $(STAMPS)/venv ## The same with other seeds, rates, service times, starts (15 min), write docs/sizing-robustness.md
 	$(BIN)/python benchmarks/bench_seeds.py
 
-bench-sizing-random: $(STAMPS)/venv ## Random traces that nobody has tuned for (10 min), write docs/sizing-random.md
+bench-sizing-random: $(STAMPS)/venv ## Random traces that nobody has tuned for (5 min), write docs/sizing-random.md
 	$(BIN)/python benchmarks/bench_random.py
 
 bench-draining: $(STAMPS)/venv ## Play a hundred random scale-ins with and without regard for tasks (2 min), write docs/draining.md

@@ -205,7 +205,7 @@ def page(found: list[tuple[int, str, Row]], count: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--count", type=int, default=100, help="traces; fewer print the page and write nothing"
+        "--count", type=int, default=40, help="traces; fewer print the page and write nothing"
     )
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     arguments = parser.parse_args()
