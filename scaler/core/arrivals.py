@@ -190,7 +190,8 @@ def coming_rates(memory: Arrivals, service_time: float) -> tuple[float, float]:
 
     The views above leave out what waits, because it is counted as a backlog. A forecast that did so would
     see nothing come as long as all of it waits: few long tasks never make a flow that the fast view sees.
-    Of each span counts what is no dump, less one standard deviation, or less two.
+    Of each span counts what is no dump, less one standard deviation of arrivals by chance; or, to be sure,
+    less two of arrivals and of the finished tasks that they are inferred from.
     """
     if memory.read_at is None:
         return 0.0, 0.0
@@ -201,7 +202,7 @@ def coming_rates(memory: Arrivals, service_time: float) -> tuple[float, float]:
         recent = {start: count for start, count in counts.items() if newest - span <= start < newest}
         seen = max(0.0, sum(_without_dumps(recent).values()))
         likely = max(likely, (seen - math.sqrt(seen)) / span)
-        sure = max(sure, (seen - 2 * math.sqrt(seen)) / span)
+        sure = max(sure, (seen - 2 * math.sqrt(2 * seen)) / span)
     return likely, sure
 
 

@@ -50,7 +50,7 @@ class Load:
     sure_rate: float = 0.0
     #: How long what waits has waited, and what is before it.
     ages: tuple[tuple[float, float], ...] = ()
-    #: For how long a queue has been full, seconds.
+    #: For how long a queue had been full at the last reading, seconds.
     full: float = 0.0
     #: Seconds for which nothing could be read, beyond those in which a reading counts as fresh.
     unseen: float = 0.0
@@ -68,7 +68,7 @@ def load_of(state: WorkerState, picture: Picture, observation: Observation, curr
     age = max(0.0, now - (observation.sampled_at or now))
     surge_rate, surge_peak = arrivals.surge_rates(state.arrivals, picture.service_time)
     coming_rate, sure_rate = arrivals.coming_rates(state.arrivals, picture.service_time)
-    waiting, full_since = float(picture.backlog.waiting[1]), state.progress.full_since
+    waiting, progress = float(picture.backlog.waiting[1]), state.progress
     return Load(
         backlog=picture.backlog,
         rate=arrivals.rate(state.arrivals, waiting, picture.service_time),
@@ -88,7 +88,7 @@ def load_of(state: WorkerState, picture: Picture, observation: Observation, curr
         coming_rate=coming_rate,
         sure_rate=sure_rate,
         ages=arrivals.ages(state.arrivals, waiting, picture.service_time),
-        full=0.0 if full_since is None else now - full_since,
+        full=0.0 if progress.full_since is None else (progress.read_at or 0.0) - progress.full_since,
         unseen=max(0.0, age - FRESH_SECONDS),
         starting=_starting(state, observation, picture, current, now),
         others=picture.others,
@@ -112,7 +112,7 @@ def _starting(
         starting.append((seconds, min(count, left)))
         left -= min(count, left)
     if picture.listening is not None:
-        missing = left - picture.listening
+        missing = left - picture.listening - picture.silent
         for at, count in state.history.added:
             overdue = now - at - lead_time
             if missing > 0 and 0 <= overdue <= OVERDUE_SECONDS:

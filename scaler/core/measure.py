@@ -40,6 +40,8 @@ class Picture:
     wait: Span | None
     #: The class's workers that listen; None where nothing tells.
     listening: int | None
+    #: Workers beside them that were heard and are silent now, where no broker tells whether they listen.
+    silent: int
     #: Idle slots don't take what is ready.
     untouched: bool
     #: Workers of others on the class's queues.
@@ -137,6 +139,7 @@ def look(
         lead_source=lead_source,
         wait=_wait(observation),
         listening=ours,
+        silent=len(fleet.silent) if observation.consumers is None else 0,
         untouched=len(fleet.alive) == listening and progress.untouched(state.progress, worker, fleet),
         others=state.others.count,
     )

@@ -44,8 +44,10 @@ class Queue:
     #: Tasks per second that one pod ends, all slots busy, and the share of it that arrivals may take.
     pace: float
     utilization: float
-    #: How long what waits has waited already: (seconds, messages ahead of it).
+    #: How long what waits has waited already: (seconds, messages ahead of it); and the part of their
+    #: waits that counts, because what has nearly been waited for needs no reserve for what comes.
     ages: tuple[tuple[float, float], ...] = ()
+    aged_part: float = 1.0
 
     @property
     def pods(self) -> int:
@@ -110,7 +112,7 @@ def worst(queue: Queue, pods: int) -> tuple[float, float]:
             moments.add(min(max((done - queue.waiting) / rate, 0.0), horizon))
     waits = [_start(steps, queue.waiting + rate * at, at) - at for at in moments]
     # What came at once has waited as long as what is before it: a dump's last task is its latest.
-    waits += [_start(steps, ahead, 0.0) + age for age, ahead in queue.ages]
+    waits += [queue.aged_part * (_start(steps, ahead, 0.0) + age) for age, ahead in queue.ages]
     return (
         max(waits),
         max(queue.waiting + queue.rate * at - _done(steps, at) for at in moments),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from scaler.core.backlog import room
 from scaler.core.fleet import Fleet
-from scaler.core.observation import Interval, Observation
+from scaler.core.observation import Interval, Observation, QueueReading
 from scaler.core.policy import WorkerPolicy
 
 #: Nothing delivered for this long, or for so many service times if that is longer: a stall.
@@ -37,8 +37,11 @@ GAP_SECONDS = 15.0
 FASTER = 5.0
 LEAST_LOSS = 20
 #: At these shares of its limit a queue counts as full: it refuses, and what it refuses nobody counts. One
-#: that holds more than that is held to its limit by nobody.
+#: that holds more than that is held to its limit by nobody. Some messages less are full as well, because
+#: workers take that many at once: of a limit of 100, 1 % is one message.
 REFUSING_SHARES = (0.99, 1.1)
+TAKEN_AT_ONCE = 10
+LEAST_FULL_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Progress:
     #: Messages that vanished without having been delivered, and when.
     lost: int = 0
     lost_at: float = 0.0
-    #: Since when a queue is full at each reading; None: none is.
+    #: Since when a queue is full at each reading without a gap between them; None: none is.
     full_since: float | None = None
 
 
@@ -120,18 +123,25 @@ def observe(
         crew=_crew(memory.crew, at, observation, fleet),
         lost=lost or memory.lost,
         lost_at=at if lost else memory.lost_at,
-        full_since=(at if memory.full_since is None else memory.full_since)
-        if _full(worker, observation)
-        else None,
+        full_since=_full_since(memory, worker, observation, at),
     )
 
 
-def _full(worker: WorkerPolicy, observation: Observation) -> bool:
+def full(worker: WorkerPolicy, queues: Iterable[QueueReading]) -> QueueReading | None:
+    """A queue that is full and held to its limit; None: none is."""
     limit = worker.limits.max_length
     if limit is None:
-        return False
+        return None
     low, high = (share * limit for share in REFUSING_SHARES)
-    return any(low <= queue.ready <= high for queue in observation.queues)
+    low = max(LEAST_FULL_SHARE * limit, min(low, limit - TAKEN_AT_ONCE))
+    return next((queue for queue in queues if low <= queue.ready - queue.not_due <= high), None)
+
+
+def _full_since(memory: Progress, worker: WorkerPolicy, observation: Observation, at: float) -> float | None:
+    if full(worker, observation.queues) is None:
+        return None
+    unseen = memory.read_at is None or at - memory.read_at > GAP_SECONDS
+    return at if unseen or memory.full_since is None else memory.full_since
 
 
 def held_most(memory: Progress) -> int | None:

@@ -1,9 +1,10 @@
 """Terms that can't wait for certainty: flows that can't be told from a dump yet, and queues that fill up."""
 
-from scaler.core import patience
+from scaler.core import patience, progress
 from scaler.core.decision import Term
 from scaler.core.forecast import most_pods, queue_of
 from scaler.core.load import Load
+from scaler.core.observation import QueueReading
 from scaler.core.policy import WorkerPolicy
 from scaler.core.policy.values import format_duration
 
@@ -13,9 +14,10 @@ FULL_SHARE = 0.8
 BEGUN_SHARE = 0.2
 #: Two decisions at the slowest tick are added to the lead time when a fill is foreseen.
 FILL_MARGIN_SECONDS = 10.0
-#: A queue that has been full for so long refuses what comes, at a rate that can't be seen. A dump that just
-#: fits leaves it sooner.
+#: A queue that has been full for so long refuses what comes, at a rate that can't be seen, if this share of
+#: what is done at least comes after it: a queue is kept full by a flow, a dump that just fits is worked off.
 REFUSING_SECONDS = 10.0
+REFILLED_SHARE = 0.5
 
 
 def surge(worker: WorkerPolicy, load: Load) -> Term:
@@ -41,11 +43,11 @@ def fill(worker: WorkerPolicy, load: Load) -> Term:
         return Term("fill", None, "the policy sets no maxLength")
     if not load.queues:
         return Term("fill", None, "no queue has been read yet")
-    fullest = max(load.queues, key=lambda queue: queue.ready)
-    if load.full >= REFUSING_SECONDS and not load.untouched:
-        words = f"{fullest.name} holds {fullest.ready} of {limit} and has been full for {load.full:.0f} s"
+    if (refusing := _refusing(worker, load)) is not None:
+        words = f"{refusing.name} holds {refusing.ready} of {limit} and has been full for {load.full:.0f} s"
         words += ": what it refuses can't be seen; all that the limits allow"
         return Term("fill", float(worker.replicas.max), words)
+    fullest = max(load.queues, key=lambda queue: queue.ready)
     # Pods that can't start for the time being don't help; where running tasks can't be seen, the rate is the
     # queue's growth already.
     pods = load.pods + load.others - sum(n for seconds, n in load.starting if seconds >= load.lead_time)
@@ -69,3 +71,12 @@ def fill(worker: WorkerPolicy, load: Load) -> Term:
     return Term(
         "fill", float(worker.replicas.max), f"{outlook}, before new pods start: all that the limits allow"
     )
+
+
+def _refusing(worker: WorkerPolicy, load: Load) -> QueueReading | None:
+    """The queue that refuses tasks at this moment; None: none does for certain."""
+    done = load.working * worker.concurrency / load.service_time
+    refilled = max(load.rate.value, load.fast_rate) >= REFILLED_SHARE * done > 0
+    if load.full < REFUSING_SECONDS or load.untouched or not refilled:
+        return None
+    return progress.full(worker, load.queues)
