@@ -1,5 +1,6 @@
 """The arrival estimator: what repeats is a rate, what came once is a backlog."""
 
+import math
 import random
 
 from hypothesis import given
@@ -175,3 +176,11 @@ def test_a_flow_that_has_ended_is_forgotten_in_two_minutes_and_not_in_five() -> 
             assert seen.view.endswith("s, fallen")
     assert gone is not None
     assert 630 < gone <= 720
+
+
+def test_what_goes_on_coming_is_what_is_seen_less_what_chance_may_have_added() -> None:
+    """5 a second: of 600 arrivals in 2 min chance may be 24, and of 1,475 inferred ones in 5 min twice 54."""
+    memory = feed(Arrivals(), [(t, 0.0, 5.0) for t in range(400)])
+    likely, sure = arrivals.coming_rates(memory, 1.0)
+    assert abs(likely - (600 - math.sqrt(600)) / 120) < 0.001
+    assert abs(sure - (1475 - 2 * math.sqrt(2 * 1475)) / 300) < 0.001

@@ -178,26 +178,6 @@ def test_a_full_queue_that_no_longer_grows_is_no_reason_to_fill(io_class: Build)
     assert next(t for t in decision.terms if t.name == "fill").replicas is None
 
 
-def test_a_queue_that_stays_full_refuses_at_a_rate_that_nobody_sees(io_class: Build) -> None:
-    """One pod does 10/s and 10/s get in; how many more are refused, no counter tells."""
-    subject = io_class(
-        concurrency=10, serviceTime="1s", objective={"wait": "30m"}, limits={"maxLength": 1000}
-    )
-    story = Story(subject)
-    story.run(300, ready=0, unacked=5, consumers=1)
-    assert story.run(9, ready=999, unacked=10, consumers=1).desired == 1, "a dump that just fits"
-    decision = story.run(3, ready=999, unacked=10, consumers=1)
-    assert (decision.winner, decision.recommendation) == ("fill", 5)
-    assert "refuses" in next(term.formula for term in decision.terms if term.name == "fill")
-
-
-def test_a_queue_that_nobody_holds_to_its_limit_refuses_nothing(io_class: Build) -> None:
-    subject = io_class(concurrency=10, serviceTime="1s", objective={"wait": "30m"}, limits={"maxLength": 600})
-    story = Story(subject)
-    story.run(300, ready=0, unacked=5, consumers=1)
-    assert story.run(20, ready=1000, unacked=10, consumers=1).desired == 1
-
-
 def test_a_pod_that_should_work_by_now_and_is_not_heard_does_not_work(io_class: Build) -> None:
     """Ordered 85 s ago, 45 s to start by the policy, and one consumer still: it isn't counted on."""
     subject = io_class(

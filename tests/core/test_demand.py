@@ -51,13 +51,6 @@ def test_a_flow_that_all_pods_can_do_is_left_to_the_slower_terms(io_class: Build
     assert term(io_class(), "surge", load(surge_rate=600.0, backlog=waiting(3600, 400))).replicas is None
 
 
-def test_a_full_queue_that_idle_slots_do_not_take_from_gets_no_pods(io_class: Build) -> None:
-    queue = QueueReading("email", 5000, 0)
-    limited = io_class(limits={"maxLength": 5000})
-    assert term(limited, "fill", load(full=20.0, queues=(queue,))).replicas == 5.0
-    assert term(limited, "fill", load(full=20.0, queues=(queue,), untouched=True)).replicas is None
-
-
 def test_a_surge_that_the_objective_can_bear_asks_for_nothing(io_class: Build) -> None:
     patient = io_class(objective={"wait": "30m"})
     found = term(patient, "surge", load(surge_rate=700.0, backlog=waiting(4200, 400)))

@@ -1,0 +1,182 @@
+"""What the forecast sees on a line of time: dumps that grow old, flows that go on, queues that are cleared.
+
+A class whose tasks take one second on ten slots is played second by second as a fluid, first in, first out:
+pods work when their start is over, the age of the head is read exactly.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from scaler.core.arrivals import Rate
+from scaler.core.backlog import Backlog
+from scaler.core.decide import WorkerClass, decide
+from scaler.core.decision import Decision
+from scaler.core.forecast import enough
+from scaler.core.load import Load
+from scaler.core.observation import Observation, QueueReading
+from scaler.core.state import WorkerState
+
+Build = Callable[..., WorkerClass]
+T0 = 1_800_000_000.0
+
+
+@dataclass
+class Play:
+    """One class, its queue and its pods; seconds since the start."""
+
+    subject: WorkerClass
+    arrivals: Callable[[int], float]
+    #: Tasks per second that a pod really does, and when a pod works that was ordered now.
+    pace: float = 10.0
+    startup: int = 45
+    pods: int = 1
+    pace_later: tuple[int, float] = (10**9, 0.0)
+    decisions: list[Decision] = field(default_factory=list)
+    late: float = 0.0
+
+    def run(self, seconds: int) -> "Play":
+        state, queue = WorkerState(), deque[list[float]]()
+        starts, wait_objective = [-1000] * self.pods, self.subject.worker.objective.wait
+        for at in range(seconds):
+            if (came := self.arrivals(at)) > 0:
+                queue.append([at, came])
+            working = sum(at >= start for start in starts)
+            pace = self.pace_later[1] if at >= self.pace_later[0] else self.pace
+            left = room = working * pace
+            while queue and left > 0:
+                taken = min(queue[0][1], left)
+                self.late += taken * (at - queue[0][0] > wait_objective)
+                left -= taken
+                queue[0][1] -= taken
+                if queue[0][1] <= 0:
+                    queue.popleft()
+            busy = min(10 * working, round((room - left) / pace * 10) if room else 0)
+            age = float(at - queue[0][0]) if queue else 0.0
+            reading = QueueReading(
+                "email",
+                round(sum(count for _, count in queue)),
+                unacked=busy,
+                eta_held=0,
+                consumers=working,
+                wait=(age, age),
+            )
+            state, decision = decide(self.subject, state, Observation(T0 + at, (reading,)), T0 + at)
+            starts = starts[: decision.desired] + [at + self.startup] * (decision.desired - len(starts))
+            self.decisions.append(decision)
+        return self
+
+    @property
+    def most(self) -> int:
+        return max(decision.desired for decision in self.decisions)
+
+    def first(self, replicas: int) -> int:
+        """When so many were first ordered."""
+        return next(at for at, decision in enumerate(self.decisions) if decision.desired >= replicas)
+
+
+@pytest.fixture
+def build(io_class: Build) -> Build:
+    """1 to 20 pods of ten slots, no bounds on the steps up; `wait` 100 s."""
+
+    def made(**changes: Any) -> WorkerClass:
+        up = {"scaleUp": {"policies": [{"type": "Pods", "value": 20, "periodSeconds": 15}]}}
+        fields = {
+            "concurrency": 10,
+            "serviceTime": "1s",
+            "objective": {"wait": "100s", "patience": 0.7},
+            "replicas": {"min": 1, "max": 20},
+            "behavior": up,
+        }
+        return io_class(**fields | changes)
+
+    return made
+
+
+def dump(count: float) -> Callable[[int], float]:
+    return lambda second: count if second == 300 else 0.0
+
+
+def flow(rate: float) -> Callable[[int], float]:
+    return lambda second: rate if second >= 300 else 0.0
+
+
+@pytest.mark.parametrize(("count", "at_once", "at_last"), [(1000, 2, 2), (2500, 5, 6), (4000, 8, 10)])
+def test_a_dump_orders_its_pods_at_once_and_hardly_more_while_they_start(
+    build: Build, count: int, at_once: int, at_last: int
+) -> None:
+    """What waits grows older by a second each second, and the pods come nearer by as much.
+
+    It may use the whole objective; held to `patience` of it, the dumps would order 2, 8 and 13.
+    """
+    play = Play(build(), dump(count)).run(480)
+    assert (play.decisions[300].desired, play.most, play.late) == (at_once, at_last, 0)
+
+
+@pytest.mark.parametrize(("rate", "pods"), [(25.0, 4), (30.0, 4)])
+def test_pods_for_a_flow_clear_the_queue_within_one_and_a_half_objectives(
+    build: Build, rate: float, pods: int
+) -> None:
+    """Within one, 30/s would get 5 of 10/s, and within two 25/s would get 3, on which half a pod is left."""
+    assert Play(build(), flow(rate)).run(600).most == pods
+
+
+@pytest.mark.parametrize(("rate", "pods"), [(20.0, 3), (30.0, 6)])
+def test_and_within_one_where_somebody_waits_longer_than_patience_allows_whatever_is_ordered(
+    build: Build, rate: float, pods: int
+) -> None:
+    """42 s of 60 s, and a pod takes 45 s: 30/s let somebody wait longer than 42 s. (Within 1.5: 5 pods.)"""
+    assert Play(build(objective={"wait": "60s", "patience": 0.7}), flow(rate)).run(600).most == pods
+
+
+def test_few_long_tasks_get_their_pods_while_all_of_them_still_wait(build: Build) -> None:
+    """One a minute per slot and 10 min to wait: what comes on coming counts, though none has been begun."""
+    subject = build(concurrency=4, serviceTime="60s", objective={"wait": "10m", "patience": 0.7})
+    play = Play(subject, lambda at: float(at >= 300 and at % 4 == 0), pace=4 / 60).run(900)
+    assert play.first(2) <= 410, "by what waits alone: 420 s"
+    assert play.late == 0
+
+
+def test_half_a_minute_without_arrivals_takes_no_pod_that_comes_back(build: Build) -> None:
+    """13/s keep 1.3 pods busy. One would be enough for now, but the window is as long as the view of 5 min."""
+    down = {"stabilizationWindowSeconds": 900, "policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]}
+    up = {"policies": [{"type": "Pods", "value": 20, "periodSeconds": 15}]}
+
+    def arrivals(at: int) -> float:
+        return 0.0 if at < 60 or 1600 <= at < 1635 else 25.0 if at < 200 else 13.0
+
+    play = Play(build(behavior={"scaleUp": up, "scaleDown": down}), arrivals).run(2000)
+    assert play.decisions[1500].recommendation == 1
+    assert {decision.desired for decision in play.decisions[1100:]} == {2}
+
+
+def waited(*, age: float, head: float) -> Load:
+    """600 tasks, a minute of work for the one pod, of which the last came so many seconds ago."""
+    return Load(
+        backlog=Backlog(600, (0, 0), (10, 10), (0, 0), busy=10.0),
+        rate=Rate(0.0, "last 5 min"),
+        fast_rate=0.0,
+        queues=(),
+        pods=1,
+        service_time=1.0,
+        lead_time=45.0,
+        wait=head,
+        ages=((age, 600.0),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("age", "head", "pods", "longest"),
+    [(0.0, 50.0, 1, "60 s"), (30.0, 50.0, 1, "90 s"), (50.0, 50.0, 3, "100 s"), (50.0, 20.0, 1, "80 s")],
+    ids=["just came", "is old", "would be late", "no older than the head"],
+)
+def test_what_waits_may_not_be_late_either(
+    build: Build, age: float, head: float, pods: int, longest: str
+) -> None:
+    found = enough(build().worker, waited(age=age, head=head))
+    assert found is not None
+    assert found.replicas == pods
+    assert f"longer than {longest} of 100 s" in found.reason
