@@ -29,6 +29,8 @@ FAST_RANK = 2
 DUMP_BUCKETS = 3
 #: Standard deviations of one bucket by which the fast view must exceed the slow one.
 CONTROL_LIMIT = 2.5
+#: The view of a flow that is told from a dump, and larger than before.
+RISING = "last 30 s, rising"
 #: Longer without a reading, and the difference says nothing about a rate any more.
 GAP_SECONDS = 15.0
 #: Spans of the view of a rate that has fallen, seconds: the shortest that shows it beyond chance.
@@ -181,7 +183,7 @@ def rate(memory: Arrivals, waiting: float, service_time: float) -> Rate:
     slow, fast = slow_rate(memory, waiting, service_time), fast_rate(memory, service_time)
     # Chance is as large as all that arrives makes it, whether it waits or not.
     if fast > slow + CONTROL_LIMIT * _noise(_usual(memory, service_time)):
-        return Rate(fast, "last 30 s, rising")
+        return Rate(fast, RISING)
     return _fallen(memory, slow, service_time) or Rate(slow, "last 5 min")
 
 
@@ -204,23 +206,6 @@ def coming_rates(memory: Arrivals, service_time: float) -> tuple[float, float]:
         likely = max(likely, (seen - math.sqrt(seen)) / span)
         sure = max(sure, (seen - 2 * math.sqrt(2 * seen)) / span)
     return likely, sure
-
-
-def ages(memory: Arrivals, waiting: float, service_time: float) -> tuple[tuple[float, float], ...]:
-    """How long what waits has waited, first in, first out: (seconds, messages ahead), newest first.
-
-    One pair for each bucket's newest; those that came more than 5 min ago have none.
-    """
-    if memory.read_at is None:
-        return ()
-    found, ahead = [], waiting
-    for start, count in reversed(arrived(memory, service_time).items()):
-        if ahead <= 0:
-            break
-        if count > 0:
-            found.append((max(0.0, memory.read_at - start - BUCKET_SECONDS), ahead))
-            ahead -= count
-    return tuple(found)
 
 
 def lasting_rate(memory: Arrivals, waiting: float, service_time: float) -> float:

@@ -52,7 +52,7 @@ def enough(worker: WorkerPolicy, load: Load) -> Enough | None:
     starts = share * worker.concurrency / load.service_time
     pods = max(pods, math.ceil(patience.LEAST_STARTS / starts))
     stuck = backlog.stuck / worker.concurrency
-    wait = patience.worst(replace(queue, aged_part=1.0), pods)[0]
+    wait = patience.worst(queue, pods)[0]
     return Enough(
         pods + stuck,
         f"; but with {pods + stuck:g} nobody is forecast to wait longer than {wait:.3g} s"
@@ -78,11 +78,6 @@ def queue_of(worker: WorkerPolicy, load: Load, rate: float) -> patience.Queue:
         lead_time=load.lead_time,
         pace=worker.concurrency / load.service_time,
         utilization=worker.objective.utilization,
-        # Nothing is older than the head of the queue.
-        ages=tuple((min(age, load.wait), ahead) for age, ahead in load.ages if age),
-        # They may use the whole objective: held to `patience` of it, a dump that grows old while its pods
-        # start would order one more every other second.
-        aged_part=worker.objective.patience,
     )
 
 

@@ -24,7 +24,8 @@ class Load:
 
     backlog: Backlog
     rate: Rate
-    #: Arrivals per second over the last half minute alone, for the forecast of a full queue.
+    #: Arrivals per second over the last half minute alone, for the forecast of a full queue; where they are
+    #: rising, over the last 6 s if that is more: on a ramp the half minute is 20 s behind.
     fast_rate: float
     queues: tuple[QueueReading, ...]
     #: Replicas that work or are about to.
@@ -48,8 +49,6 @@ class Load:
     #: Arrivals per second that go on, those that wait included: likely, and for sure.
     coming_rate: float = 0.0
     sure_rate: float = 0.0
-    #: How long what waits has waited, and what is before it.
-    ages: tuple[tuple[float, float], ...] = ()
     #: For how long a queue had been full at the last reading, seconds.
     full: float = 0.0
     #: Seconds for which nothing could be read, beyond those in which a reading counts as fresh.
@@ -69,10 +68,14 @@ def load_of(state: WorkerState, picture: Picture, observation: Observation, curr
     surge_rate, surge_peak = arrivals.surge_rates(state.arrivals, picture.service_time)
     coming_rate, sure_rate = arrivals.coming_rates(state.arrivals, picture.service_time)
     waiting, progress = float(picture.backlog.waiting[1]), state.progress
+    rate = arrivals.rate(state.arrivals, waiting, picture.service_time)
+    fast_rate = arrivals.fast_rate(state.arrivals, picture.service_time)
+    if rate.view == arrivals.RISING:
+        fast_rate = max(fast_rate, surge_rate)
     return Load(
         backlog=picture.backlog,
-        rate=arrivals.rate(state.arrivals, waiting, picture.service_time),
-        fast_rate=arrivals.fast_rate(state.arrivals, picture.service_time),
+        rate=rate,
+        fast_rate=fast_rate,
         queues=observation.queues,
         pods=current,
         service_time=picture.service_time,
@@ -87,7 +90,6 @@ def load_of(state: WorkerState, picture: Picture, observation: Observation, curr
         surge_peak=surge_peak,
         coming_rate=coming_rate,
         sure_rate=sure_rate,
-        ages=arrivals.ages(state.arrivals, waiting, picture.service_time),
         full=0.0 if progress.full_since is None else (progress.read_at or 0.0) - progress.full_since,
         unseen=max(0.0, age - FRESH_SECONDS),
         starting=_starting(state, observation, picture, current, now),

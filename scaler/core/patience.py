@@ -44,10 +44,6 @@ class Queue:
     #: Tasks per second that one pod ends, all slots busy, and the share of it that arrivals may take.
     pace: float
     utilization: float
-    #: How long what waits has waited already: (seconds, messages ahead of it); and the part of their
-    #: waits that counts, because what has nearly been waited for needs no reserve for what comes.
-    ages: tuple[tuple[float, float], ...] = ()
-    aged_part: float = 1.0
 
     @property
     def pods(self) -> int:
@@ -94,6 +90,20 @@ def standing(queue: Queue, pods: int, relief: float) -> float:
     return left
 
 
+def filled(queue: Queue, level: float) -> float:
+    """Seconds until the queue grows to so many messages or beyond them; infinite: it never does.
+
+    With the pods that work and those that start, and none besides.
+    """
+    left = queue.waiting
+    for (start, speed), (end, _) in pairwise([*_capacity(queue, queue.pods), (math.inf, 0.0)]):
+        growth = queue.rate - speed
+        if growth > 0 and left + growth * (end - start) >= level:
+            return start + max(0.0, level - left) / growth
+        left = max(0.0, left + growth * (end - start))
+    return math.inf
+
+
 def worst(queue: Queue, pods: int) -> tuple[float, float]:
     """(seconds, messages): the longest wait and queue of what is there or comes before an order helps.
 
@@ -111,8 +121,6 @@ def worst(queue: Queue, pods: int) -> tuple[float, float]:
             # The task that starts just when the capacity changes.
             moments.add(min(max((done - queue.waiting) / rate, 0.0), horizon))
     waits = [_start(steps, queue.waiting + rate * at, at) - at for at in moments]
-    # What came at once has waited as long as what is before it: a dump's last task is its latest.
-    waits += [queue.aged_part * (_start(steps, ahead, 0.0) + age) for age, ahead in queue.ages]
     return (
         max(waits),
         max(queue.waiting + queue.rate * at - _done(steps, at) for at in moments),

@@ -1,5 +1,8 @@
 """Terms that can't wait for certainty: flows that can't be told from a dump yet, and queues that fill up."""
 
+import math
+from dataclasses import replace
+
 from scaler.core import patience, progress
 from scaler.core.decision import Term
 from scaler.core.forecast import most_pods, queue_of
@@ -48,24 +51,30 @@ def fill(worker: WorkerPolicy, load: Load) -> Term:
         words += ": what it refuses can't be seen; all that the limits allow"
         return Term("fill", float(worker.replicas.max), words)
     fullest = max(load.queues, key=lambda queue: queue.ready)
-    # Pods that can't start for the time being don't help; where running tasks can't be seen, the rate is the
-    # queue's growth already.
-    pods = load.pods + load.others - sum(n for seconds, n in load.starting if seconds >= load.lead_time)
-    done = 0.0 if load.backlog.busy is None else pods * worker.concurrency / load.service_time
-    growth = load.fast_rate - done
-    level = FULL_SHARE * limit
-    place = f"{fullest.name} holds {fullest.ready} of {limit}"
+    level, place = FULL_SHARE * limit, f"{fullest.name} holds {fullest.ready} of {limit}"
+    # Pods that can't start for the time being don't help.
+    soon = tuple((seconds, pods) for seconds, pods in load.starting if seconds < load.lead_time)
+    queue = replace(queue_of(worker, load, load.fast_rate), waiting=float(fullest.ready), starting=soon)
+    if load.backlog.busy is None:
+        # Where running tasks can't be seen, the rate is the queue's growth already.
+        queue = replace(queue, working=0, starting=())
+    able = queue.pods * queue.pace
     # What pods can still prevent can't wait until a flow is told from a dump; what they can't, can. So can a
     # queue that is as good as empty: 42 tasks in 7 s are no sign of 500.
     if fullest.ready >= BEGUN_SHARE * level and (
-        level - fullest.ready >= (load.surge_peak - done) * load.lead_time
+        level - fullest.ready >= (load.surge_peak - able) * load.lead_time
     ):
-        growth = max(growth, load.surge_rate - done)
-    if growth <= 0:
-        return Term("fill", None, f"{place}; no more arrives than {pods} pods can do")
-    left = max(0.0, level - fullest.ready) / growth
+        queue = replace(queue, rate=max(queue.rate, load.surge_rate))
+    if fullest.ready >= level and queue.rate <= able:
+        # Pods that start will end its growth: then it is as good as full only if it gets full till then.
+        level = float(limit)
+    left = patience.filled(queue, level)
+    if left == math.inf:
+        return Term("fill", None, f"{place}; no more arrives than {queue.pods} pods can do")
     horizon = load.lead_time + FILL_MARGIN_SECONDS
-    outlook = f"{place}, grows by {growth:.4g}/s: {FULL_SHARE:.0%} full in {format_duration(round(left, 1))}"
+    outlook = (
+        f"{place}, {queue.rate:.4g}/s arrive: {level / limit:.0%} full in {format_duration(round(left, 1))}"
+    )
     if left >= horizon:
         return Term("fill", None, f"{outlook}, later than new pods start ({format_duration(horizon)})")
     return Term(

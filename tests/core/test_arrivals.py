@@ -73,19 +73,6 @@ def test_a_dump_doesnt_go_on_coming() -> None:
     assert arrivals.coming_rates(memory, 1.0) == (0, 0)
 
 
-def test_what_waits_is_as_old_as_its_arrival() -> None:
-    """400 at once and 4 a second from then on, nothing is begun: after 30 s the dump has waited for 25 s."""
-    memory = feed(Arrivals(), [(t, 0.0 if t < 300 else 400.0 + 4 * (t - 300), 0.0) for t in range(331)])
-    ages = arrivals.ages(memory, 520, 1.0)
-    assert (ages[0], ages[-1]) == ((0.0, 520), (25.0, 520 - 4 * 26)), "26 s of 4/s came later"
-
-
-def test_what_is_gone_has_no_age() -> None:
-    memory = feed(Arrivals(), [(t, 0.0 if t < 300 else 400.0, 0.0) for t in range(331)])
-    assert arrivals.ages(memory, 0, 1.0) == ()
-    assert arrivals.ages(Arrivals(), 10, 1.0) == ()
-
-
 def test_poisson_noise_does_not_lift_the_rate() -> None:
     """5 tasks/s for an hour, 10 s each, read every second: the rate never leaves 5 by more than half."""
     dice = random.Random(7)

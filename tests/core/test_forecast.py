@@ -1,4 +1,4 @@
-"""What the forecast sees on a line of time: dumps that grow old, flows that go on, queues that are cleared.
+"""What the forecast sees on a line of time: dumps, flows that go on, queues that are cleared.
 
 A class whose tasks take one second on ten slots is played second by second as a fluid, first in, first out:
 pods work when their start is over, the age of the head is read exactly.
@@ -11,12 +11,8 @@ from typing import Any
 
 import pytest
 
-from scaler.core.arrivals import Rate
-from scaler.core.backlog import Backlog
 from scaler.core.decide import WorkerClass, decide
 from scaler.core.decision import Decision
-from scaler.core.forecast import enough
-from scaler.core.load import Load
 from scaler.core.observation import Observation, QueueReading
 from scaler.core.state import WorkerState
 
@@ -108,10 +104,7 @@ def flow(rate: float) -> Callable[[int], float]:
 def test_a_dump_orders_its_pods_at_once_and_hardly_more_while_they_start(
     build: Build, count: int, at_once: int, at_last: int
 ) -> None:
-    """What waits grows older by a second each second, and the pods come nearer by as much.
-
-    It may use the whole objective; held to `patience` of it, the dumps would order 2, 8 and 13.
-    """
+    """What waits grows older by a second each second, and the pods come nearer by as much."""
     play = Play(build(), dump(count)).run(480)
     assert (play.decisions[300].desired, play.most, play.late) == (at_once, at_last, 0)
 
@@ -141,8 +134,11 @@ def test_few_long_tasks_get_their_pods_while_all_of_them_still_wait(build: Build
 
 
 def test_half_a_minute_without_arrivals_takes_no_pod_that_comes_back(build: Build) -> None:
-    """13/s keep 1.3 pods busy. One would be enough for now, but the window is as long as the view of 5 min."""
-    down = {"stabilizationWindowSeconds": 900, "policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]}
+    """13/s keep 1.3 pods busy. One would be enough for now, but the window is as long as the 5-min view."""
+    down = {
+        "stabilizationWindowSeconds": 900,
+        "policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}],
+    }
     up = {"policies": [{"type": "Pods", "value": 20, "periodSeconds": 15}]}
 
     def arrivals(at: int) -> float:
@@ -153,30 +149,23 @@ def test_half_a_minute_without_arrivals_takes_no_pod_that_comes_back(build: Buil
     assert {decision.desired for decision in play.decisions[1100:]} == {2}
 
 
-def waited(*, age: float, head: float) -> Load:
-    """600 tasks, a minute of work for the one pod, of which the last came so many seconds ago."""
-    return Load(
-        backlog=Backlog(600, (0, 0), (10, 10), (0, 0), busy=10.0),
-        rate=Rate(0.0, "last 5 min"),
-        fast_rate=0.0,
-        queues=(),
-        pods=1,
-        service_time=1.0,
-        lead_time=45.0,
-        wait=head,
-        ages=((age, 600.0),),
-    )
+def test_a_ramp_does_not_fill_the_queue_while_pods_start_one_by_one(build: Build) -> None:
+    """To 60/s within 2 min: the view of half a minute is 20 s behind, and pods that start don't work yet."""
+    subject = build(limits={"maxLength": 1000}, objective={"wait": "100s", "patience": 0.7})
+    play = Play(subject, lambda at: 60.0 * min(1.0, max(0.0, (at - 300) / 120))).run(700)
+    assert max(decision.ready or 0 for decision in play.decisions) < 1000
+    fills = [at for at, decision in enumerate(play.decisions) if decision.winner == "fill"]
+    assert fills, "the limit is what asks for them"
 
 
-@pytest.mark.parametrize(
-    ("age", "head", "pods", "longest"),
-    [(0.0, 50.0, 1, "60 s"), (30.0, 50.0, 1, "90 s"), (50.0, 50.0, 3, "100 s"), (50.0, 20.0, 1, "80 s")],
-    ids=["just came", "is old", "would be late", "no older than the head"],
-)
-def test_what_waits_may_not_be_late_either(
-    build: Build, age: float, head: float, pods: int, longest: str
-) -> None:
-    found = enough(build().worker, waited(age=age, head=head))
-    assert found is not None
-    assert found.replicas == pods
-    assert f"longer than {longest} of 100 s" in found.reason
+def test_it_never_says_that_the_pods_can_do_what_makes_the_queue_grow(build: Build) -> None:
+    """Pods that start are no pods that work: while the queue grows, the words of `fill` give its growth."""
+    subject = build(limits={"maxLength": 4000}, objective={"wait": "100s", "patience": 0.7})
+    play = Play(subject, lambda at: 60.0 * min(1.0, max(0.0, (at - 300) / 120))).run(440)
+    wrong = [
+        at
+        for at in range(340, 420)
+        if (play.decisions[at].ready or 0) - (play.decisions[at - 10].ready or 0) > 100
+        and any("no more arrives" in term.formula for term in play.decisions[at].terms)
+    ]
+    assert wrong == []

@@ -1,4 +1,4 @@
-"""A queue at its limit refuses what comes, and no counter tells how much: when that is so, and when it isn't."""
+"""A queue at its limit refuses what comes, and no counter tells how much: when it is so, and when not."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,7 +30,9 @@ class Story:
             self.now += 1
             left = [max(0, round(count - fall * second)) for count in ready]
             queues = [
-                QueueReading(name, count, unacked=busy if not number else 0, eta_held=0, consumers=1, **reading)
+                QueueReading(
+                    name, count, unacked=busy if not number else 0, eta_held=0, consumers=1, **reading
+                )
                 for number, (name, count) in enumerate(zip(("email", "api_calls"), left, strict=False))
             ]
             self.last = Observation(self.now, tuple(queues))
@@ -70,7 +72,9 @@ def test_a_queue_that_stays_full_gets_all_pods_after_ten_seconds(story: Story) -
     assert story.run(10, 999).desired == 1, "a dump that just fits"
     decision = story.run(2, 999)
     assert (decision.winner, decision.recommendation) == ("fill", 20)
-    assert "email holds 999 of 1000 and has been full for 11 s: what it refuses can't be seen" in reason(decision)
+    assert "email holds 999 of 1000 and has been full for 11 s: what it refuses can't be seen" in reason(
+        decision
+    )
 
 
 def test_the_queue_that_is_full_is_named_and_not_the_longest(story: Story) -> None:
@@ -123,9 +127,7 @@ def test_a_queue_that_nobody_holds_to_its_limit_refuses_nothing(story: Story) ->
 
 def test_a_short_queue_is_full_with_some_messages_less(story: Story, io_class: Build) -> None:
     """Workers take ten at once: of a limit of 100, the readings say anything from 90 to 100."""
-    subject = io_class(
-        concurrency=10, serviceTime="1s", objective={"wait": "30m"}, limits={"maxLength": 100}
-    )
+    subject = io_class(concurrency=10, serviceTime="1s", objective={"wait": "30m"}, limits={"maxLength": 100})
     story.subject = subject
     story.run(300, 0, busy=5)
     for _ in range(6):

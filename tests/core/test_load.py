@@ -78,7 +78,7 @@ def test_a_pod_that_the_cluster_does_not_call_ready_is_a_start_away() -> None:
 
 
 def test_silence_of_all_heartbeats_takes_no_pod_for_one_that_starts(io_class: Build) -> None:
-    """Redis shows no consumers: two pods that worked are silent, a minute and a half after the second's order."""
+    """Redis shows no consumers: two pods that worked fall silent, the second young."""
     subject, state = io_class(concurrency=10, serviceTime="1s", objective={"wait": "2m"}), WorkerState()
     loud = tuple(WorkerReport(f"w@{n}", T0, 2.0, T0 - 90, active=10, counted_at=T0) for n in (1, 2))
     for second in range(120):
@@ -97,5 +97,7 @@ def test_silence_of_all_heartbeats_takes_no_pod_for_one_that_starts(io_class: Bu
 def test_a_queue_is_full_for_as_long_as_it_was_read_to_be() -> None:
     """A reading that ages says nothing about the seconds since."""
     full = replace(WorkerState(), progress=Progress(read_at=T0 - 20, full_since=T0 - 21))
-    picture = Picture(Backlog(0, (0, 0), (0, 0), (0, 0)), 0, 1.0, "", LEAD, "", None, None, 0, untouched=False)
+    picture = Picture(
+        Backlog(0, (0, 0), (0, 0), (0, 0)), 0, 1.0, "", LEAD, "", None, None, 0, untouched=False
+    )
     assert load_of(full, picture, Observation(T0 - 20, ()), 1, T0).full == 1.0

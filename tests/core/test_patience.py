@@ -1,12 +1,11 @@
 """The forecast by hand: how long somebody waits, and with how few pods nobody waits too long."""
 
 import math
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from scaler.core.patience import Queue, at_last, enough, standing, worst
+from scaler.core.patience import Queue, at_last, enough, filled, standing, worst
 
 
 def queue(
@@ -24,13 +23,6 @@ def queue(
 
 def test_a_backlog_waits_for_the_pods_that_work() -> None:
     assert worst(queue(waiting=300), 1) == pytest.approx((30.0, 300.0))
-
-
-def test_what_came_at_once_has_waited_as_long_as_what_is_before_it() -> None:
-    dump = replace(queue(waiting=600), ages=((40.0, 600.0),))
-    assert worst(dump, 1)[0] == pytest.approx(40 + 60)
-    assert enough(dump, wait=70, length=math.inf, relief=math.inf, most=9) == 4, "nine aren't sooner by 2 %"
-    assert enough(queue(waiting=600), wait=70, length=math.inf, relief=math.inf, most=9) == 1
 
 
 def test_pods_that_come_after_the_backlog_is_gone_change_nothing() -> None:
@@ -107,6 +99,20 @@ def test_no_relief_is_sought_while_nothing_must_be_ordered() -> None:
 
 def test_nothing_to_do_needs_nothing() -> None:
     assert enough(queue(), wait=10.0, length=math.inf, relief=1e6, most=9) == 0
+
+
+def test_a_queue_is_filled_by_what_the_pods_of_the_moment_leave() -> None:
+    """30/s on 10/s: 600 after 30 s. A second pod after 20 s leaves 10/s of it: 400 then, 600 after 40 s."""
+    assert filled(queue(rate=30), 600.0) == pytest.approx(30.0)
+    second = queue(rate=30, starting=((20.0, 1),))
+    assert filled(second, 600.0) == pytest.approx(40.0)
+    assert filled(queue(rate=30, starting=((20.0, 2),)), 401.0) == math.inf, "the other two end its growth"
+
+
+def test_a_queue_that_shrinks_is_not_filled_however_much_it_holds() -> None:
+    assert filled(queue(waiting=900, rate=10), 800.0) == math.inf
+    assert filled(queue(waiting=900, rate=11), 800.0) == 0.0
+    assert filled(queue(rate=0, working=0), 1.0) == math.inf
 
 
 @pytest.mark.parametrize("rate", [3.0, 12.0, 25.0, 80.0])
