@@ -52,6 +52,8 @@ class Progress:
     ready: int = 0
     unacked: int | None = None
     delivered: int | None = None
+    #: Messages whose end was watched; full slots in front of a queue that grows show nothing else on Redis.
+    ended: int = 0
     processed: int = 0
     #: When a delivery was last seen, or nothing was ready.
     moved_at: float = 0.0
@@ -88,6 +90,7 @@ def observe(
         return memory
     ready, unacked, processed = observation.ready, observation.unacked, fleet.processed
     delivered = _delivered(observation)
+    ended = sum(queue.holds.ended for queue in observation.queues if queue.holds is not None)
     first = memory.read_at is None
     moved = (
         first
@@ -95,6 +98,7 @@ def observe(
         or ready < memory.ready
         or unacked != memory.unacked
         or delivered != memory.delivered
+        or ended != memory.ended
         or processed > memory.processed
     )
     idle = fleet.active is not None and fleet.active < len(fleet.alive) * worker.concurrency
@@ -113,6 +117,7 @@ def observe(
         ready=ready,
         unacked=unacked,
         delivered=delivered,
+        ended=ended,
         processed=processed,
         moved_at=at if moved else memory.moved_at,
         started_at=at if started else memory.started_at,

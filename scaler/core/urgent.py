@@ -65,15 +65,14 @@ def fill(worker: WorkerPolicy, load: Load) -> Term:
         level - fullest.ready >= (load.surge_peak - able) * load.lead_time
     ):
         queue = replace(queue, rate=max(queue.rate, load.surge_rate))
-    if fullest.ready >= level and queue.rate <= able:
-        # Pods that start will end its growth: then it is as good as full only if it gets full till then.
-        level = float(limit)
     left = patience.filled(queue, level)
-    if left == math.inf:
-        return Term("fill", None, f"{place}; no more arrives than {queue.pods} pods can do")
+    if left == math.inf or (queue.rate <= able and patience.standing(queue, queue.pods, 0.0) < level):
+        starting = sum(pods for _, pods in queue.starting)
+        words = f", {starting} of them start: sooner than new ones would" if starting else ""
+        return Term("fill", None, f"{place}; no more arrives than {queue.pods} pods can do{words}")
     horizon = load.lead_time + FILL_MARGIN_SECONDS
     outlook = (
-        f"{place}, {queue.rate:.4g}/s arrive: {level / limit:.0%} full in {format_duration(round(left, 1))}"
+        f"{place}, {queue.rate:.4g}/s arrive: {FULL_SHARE:.0%} full in {format_duration(round(left, 1))}"
     )
     if left >= horizon:
         return Term("fill", None, f"{outlook}, later than new pods start ({format_duration(horizon)})")

@@ -11,7 +11,7 @@ from scaler.core.decide import WorkerClass, decide
 from scaler.core.decision import Decision
 from scaler.core.fleet import Fleet, fleet_of
 from scaler.core.lead import Lead
-from scaler.core.observation import Observation, QueueReading, WorkerReport
+from scaler.core.observation import Holds, Observation, QueueReading, WorkerReport
 from scaler.core.policy import WorkerPolicy
 from scaler.core.progress import Progress
 from scaler.core.state import WorkerState
@@ -79,6 +79,13 @@ def test_nothing_delivered_for_half_a_minute_is_a_stall() -> None:
     (fault,) = story.run(3, ready=50, unacked=4, consumers=1)
     assert fault.startswith("stalled: 50 ready and workers listen, but nothing was delivered for 31 s")
     assert story.run(1, ready=49, unacked=4, consumers=1) == [], "one delivery ends it"
+
+
+def test_full_slots_in_front_of_a_queue_that_grows_are_no_stall_where_tasks_are_seen_to_end() -> None:
+    """Redis without heartbeats: as many are held at each reading, but not the same."""
+    story = Story(worker())
+    for second in range(120):
+        assert story.run(1, ready=50 + second, unacked=4, holds=Holds(4.0 * second, 2 * second)) == []
 
 
 def test_a_queue_without_workers_is_not_stalled() -> None:
