@@ -108,6 +108,7 @@ def _progress(memory: Progress, by: float) -> Progress:
         least=tuple((at + whole, count) for at, count in memory.least),
         rests=tuple((at + by, least, most) for at, least, most in memory.rests),
         crew=tuple((at + by, workers) for at, workers in memory.crew),
+        full_since=_moved(memory.full_since, by),
     )
 
 

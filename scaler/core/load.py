@@ -24,8 +24,7 @@ class Load:
 
     backlog: Backlog
     rate: Rate
-    #: Arrivals per second over the last half minute alone, for the forecast of a full queue; where they are
-    #: rising, over the last 6 s if that is more: on a ramp the half minute is 20 s behind.
+    #: Arrivals per second over the last half minute alone, for the forecast of a full queue.
     fast_rate: float
     queues: tuple[QueueReading, ...]
     #: Replicas that work or are about to.
@@ -49,8 +48,10 @@ class Load:
     #: Arrivals per second that go on, those that wait included: likely, and for sure.
     coming_rate: float = 0.0
     sure_rate: float = 0.0
-    #: For how long a queue had been full at the last reading, seconds.
+    #: For how long which queue had been full at the last reading, seconds, and what it held at first.
     full: float = 0.0
+    full_queue: str = ""
+    full_ready: int = 0
     #: Seconds for which nothing could be read, beyond those in which a reading counts as fresh.
     unseen: float = 0.0
     #: Workers of others on the same queues.
@@ -70,8 +71,6 @@ def load_of(state: WorkerState, picture: Picture, observation: Observation, curr
     waiting, progress = float(picture.backlog.waiting[1]), state.progress
     rate = arrivals.rate(state.arrivals, waiting, picture.service_time)
     fast_rate = arrivals.fast_rate(state.arrivals, picture.service_time)
-    if rate.view == arrivals.RISING:
-        fast_rate = max(fast_rate, surge_rate)
     return Load(
         backlog=picture.backlog,
         rate=rate,
@@ -91,6 +90,8 @@ def load_of(state: WorkerState, picture: Picture, observation: Observation, curr
         coming_rate=coming_rate,
         sure_rate=sure_rate,
         full=0.0 if progress.full_since is None else (progress.read_at or 0.0) - progress.full_since,
+        full_queue=progress.full_queue,
+        full_ready=progress.full_ready,
         unseen=max(0.0, age - FRESH_SECONDS),
         starting=_starting(state, observation, picture, current, now),
         others=picture.others,

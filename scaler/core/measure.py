@@ -139,7 +139,10 @@ def look(
         lead_source=lead_source,
         wait=_wait(observation),
         listening=ours,
-        silent=len(fleet.silent) if observation.consumers is None else 0,
+        silent=0
+        if observation.consumers is not None
+        # Who is silent for longer may be a pod that is long gone.
+        else sum(report.heard_at > now - UNHEARD_SECONDS for report in fleet.silent),
         untouched=len(fleet.alive) == listening and progress.untouched(state.progress, worker, fleet),
         others=state.others.count,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from scaler.core.backlog import room
 from scaler.core.fleet import Fleet
-from scaler.core.observation import Interval, Observation, QueueReading
+from scaler.core.observation import Interval, Observation
 from scaler.core.policy import WorkerPolicy
 
 #: Nothing delivered for this long, or for so many service times if that is longer: a stall.
@@ -71,8 +71,11 @@ class Progress:
     #: Messages that vanished without having been delivered, and when.
     lost: int = 0
     lost_at: float = 0.0
-    #: Since when a queue is full at each reading without a gap between them; None: none is.
+    #: Since when a queue is full at each reading, without a gap between them and without falling; None: none
+    #: is. Its name, and what it held then.
     full_since: float | None = None
+    full_queue: str = ""
+    full_ready: int = 0
 
 
 def observe(
@@ -112,7 +115,7 @@ def observe(
         fall = memory.ready - ready - taken
         lost = _lost(fall, speed * (at - (memory.read_at or at)), worker, slots)
     return replace(
-        memory,
+        _full(memory, worker, observation, at),
         read_at=at,
         ready=ready,
         unacked=unacked,
@@ -128,25 +131,25 @@ def observe(
         crew=_crew(memory.crew, at, observation, fleet),
         lost=lost or memory.lost,
         lost_at=at if lost else memory.lost_at,
-        full_since=_full_since(memory, worker, observation, at),
     )
 
 
-def full(worker: WorkerPolicy, queues: Iterable[QueueReading]) -> QueueReading | None:
-    """A queue that is full and held to its limit; None: none is."""
-    limit = worker.limits.max_length
-    if limit is None:
-        return None
+def _full(memory: Progress, worker: WorkerPolicy, observation: Observation, at: float) -> Progress:
+    """Begun anew after a gap, with another queue, and where it has fallen: then there was room."""
+    limit = worker.limits.max_length or math.inf
     low, high = (share * limit for share in REFUSING_SHARES)
     low = max(LEAST_FULL_SHARE * limit, min(low, limit - TAKEN_AT_ONCE))
-    return next((queue for queue in queues if low <= queue.ready - queue.not_due <= high), None)
-
-
-def _full_since(memory: Progress, worker: WorkerPolicy, observation: Observation, at: float) -> float | None:
-    if full(worker, observation.queues) is None:
-        return None
-    unseen = memory.read_at is None or at - memory.read_at > GAP_SECONDS
-    return at if unseen or memory.full_since is None else memory.full_since
+    full = {
+        queue.name: queue.ready for queue in observation.queues if low <= queue.ready - queue.not_due <= high
+    }
+    if not full:
+        return replace(memory, full_since=None, full_queue="", full_ready=0)
+    ready = full.get(memory.full_queue)
+    seen = memory.read_at is not None and at - memory.read_at <= GAP_SECONDS
+    if seen and ready is not None and memory.full_ready - ready <= TAKEN_AT_ONCE:
+        return memory
+    name = memory.full_queue if ready is not None else next(iter(full))
+    return replace(memory, full_since=at, full_queue=name, full_ready=full[name])
 
 
 def held_most(memory: Progress) -> int | None:

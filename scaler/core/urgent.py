@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from scaler.core import patience, progress
+from scaler.core import patience
 from scaler.core.decision import Term
 from scaler.core.forecast import most_pods, queue_of
 from scaler.core.load import Load
@@ -46,7 +46,7 @@ def fill(worker: WorkerPolicy, load: Load) -> Term:
         return Term("fill", None, "the policy sets no maxLength")
     if not load.queues:
         return Term("fill", None, "no queue has been read yet")
-    if (refusing := _refusing(worker, load)) is not None:
+    if (refusing := _refusing(load)) is not None:
         words = f"{refusing.name} holds {refusing.ready} of {limit} and has been full for {load.full:.0f} s"
         words += ": what it refuses can't be seen; all that the limits allow"
         return Term("fill", float(worker.replicas.max), words)
@@ -54,7 +54,13 @@ def fill(worker: WorkerPolicy, load: Load) -> Term:
     level, place = FULL_SHARE * limit, f"{fullest.name} holds {fullest.ready} of {limit}"
     # Pods that can't start for the time being don't help.
     soon = tuple((seconds, pods) for seconds, pods in load.starting if seconds < load.lead_time)
-    queue = replace(queue_of(worker, load, load.fast_rate), waiting=float(fullest.ready), starting=soon)
+    # Workers hold what falls due soon; it doesn't go back to the queue.
+    queue = replace(
+        queue_of(worker, load, load.fast_rate),
+        rate=load.fast_rate,
+        waiting=float(fullest.ready),
+        starting=soon,
+    )
     if load.backlog.busy is None:
         # Where running tasks can't be seen, the rate is the queue's growth already.
         queue = replace(queue, working=0, starting=())
@@ -69,11 +75,11 @@ def fill(worker: WorkerPolicy, load: Load) -> Term:
     if left == math.inf or (queue.rate <= able and patience.standing(queue, queue.pods, 0.0) < level):
         starting = sum(pods for _, pods in queue.starting)
         words = f", {starting} of them start: sooner than new ones would" if starting else ""
-        return Term("fill", None, f"{place}; no more arrives than {queue.pods} pods can do{words}")
+        pods = load.working + starting
+        return Term("fill", None, f"{place}; no more arrives than {pods} pods can do{words}")
     horizon = load.lead_time + FILL_MARGIN_SECONDS
-    outlook = (
-        f"{place}, {queue.rate:.4g}/s arrive: {FULL_SHARE:.0%} full in {format_duration(round(left, 1))}"
-    )
+    seen = f"grows by {queue.rate:.4g}/s" if load.backlog.busy is None else f"{queue.rate:.4g}/s arrive"
+    outlook = f"{place}, {seen}: {FULL_SHARE:.0%} full in {format_duration(round(left, 1))}"
     if left >= horizon:
         return Term("fill", None, f"{outlook}, later than new pods start ({format_duration(horizon)})")
     return Term(
@@ -81,10 +87,18 @@ def fill(worker: WorkerPolicy, load: Load) -> Term:
     )
 
 
-def _refusing(worker: WorkerPolicy, load: Load) -> QueueReading | None:
-    """The queue that refuses tasks at this moment; None: none does for certain."""
-    done = load.working * worker.concurrency / load.service_time
-    refilled = max(load.rate.value, load.fast_rate) >= REFILLED_SHARE * done > 0
-    if load.full < REFUSING_SECONDS or load.untouched or not refilled:
+def _refusing(load: Load) -> QueueReading | None:
+    """The queue that refuses tasks at this moment; None: none does for certain.
+
+    A queue that is only worked off falls by what is done; one that is refilled doesn't.
+    """
+    if load.full < REFUSING_SECONDS or load.untouched:
         return None
-    return progress.full(worker, load.queues)
+    queue = next((queue for queue in load.queues if queue.name == load.full_queue), None)
+    busy = load.backlog.busy
+    if queue is None or busy == 0:
+        return None
+    fallen = load.full_ready - queue.ready
+    # Where running tasks can't be seen, a queue that hasn't fallen at all is refilled.
+    done = 1.0 if busy is None else busy / load.service_time * load.full
+    return queue if fallen <= (1 - REFILLED_SHARE) * done else None

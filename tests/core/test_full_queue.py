@@ -8,6 +8,7 @@ import pytest
 
 from scaler.core.decide import WorkerClass, decide
 from scaler.core.decision import Decision
+from scaler.core.handover import taken_over
 from scaler.core.observation import Observation, QueueReading, WorkerReport
 from scaler.core.state import WorkerState
 
@@ -96,23 +97,75 @@ def test_a_gap_begins_the_count_anew(story: Story) -> None:
     assert "full for" not in reason(story.run(5, 999))
 
 
-def test_a_dump_that_is_worked_off_refuses_nothing(story: Story) -> None:
-    """One slot of ten is busy: a tenth of a task a second leaves the queue."""
-    story.run(300, 0, busy=0)
-    assert story.run(60, 999, busy=1, fall=0.1).desired == 1
+@pytest.mark.parametrize(("ready", "busy", "fall"), [(999, 1, 1.0), (1095, 10, 4.0), (1000, 10, 10.0)])
+def test_a_queue_that_falls_refuses_nothing(story: Story, ready: int, busy: int, fall: float) -> None:
+    """A dump that just fits and is worked off, or one beyond a limit that nobody enforces."""
+    story.run(300, 0, busy=5)
+    assert story.run(60, ready, busy=busy, fall=fall).desired == 1
 
 
-def test_a_dump_before_a_class_at_rest_fits(io_class: Build) -> None:
-    """No pod works yet: nothing is refilled, and what the dump needs is asked for by its size."""
+def test_two_queues_that_are_full_in_turn_are_not_one_that_stays_full(story: Story) -> None:
+    story.run(300, 0, 0, busy=5)
+    for _ in range(5):
+        story.run(4, 999, 900)
+        decision = story.run(4, 900, 999)
+    assert "full for" not in reason(decision)
+
+
+def test_a_full_queue_shows_by_its_level_where_running_tasks_cannot_be_seen(story: Story) -> None:
+    """RabbitMQ over AMQP alone: no unacknowledged messages, so that no arrivals can be inferred."""
+    for second in range(330):
+        story.now += 1
+        queue = QueueReading("email", 0 if second < 300 else 1000, unacked=None, consumers=1)
+        story.state, decision = decide(
+            story.subject, story.state, Observation(story.now, (queue,)), story.now
+        )
+    assert "email holds 1000 of 1000 and has been full for" in reason(decision)
+
+
+def test_slots_that_hang_keep_no_queue_from_refusing(story: Story) -> None:
+    """Six of ten slots hang; the other four are kept busy by what gets in."""
+    story.run(300, 0, busy=5)
+    held = (T0 - 500,) * 6
+    assert "full for" in reason(story.run(30, 999, held_since=held))
+
+
+def test_no_pods_for_a_dump_before_a_class_at_rest(io_class: Build) -> None:
+    """No pod works: nothing is refilled, and what the dump needs is asked for by its size."""
     subject = io_class(
-        concurrency=10, serviceTime="1s", objective={"wait": "30m"}, limits={"maxLength": LIMIT}
+        concurrency=10,
+        serviceTime="1s",
+        objective={"wait": "30m"},
+        limits={"maxLength": LIMIT},
+        replicas={"min": 0, "max": 5},
     )
     state = WorkerState()
     for second in range(60):
         queue = QueueReading("email", 0 if second < 20 else LIMIT, unacked=0, eta_held=0, consumers=0)
         state, decision = decide(subject, state, Observation(T0 + second, (queue,)), T0 + second)
     assert decision.desired == 1
-    assert decision.winner != "fill"
+    assert "full for" not in reason(decision)
+
+
+def test_a_takeover_by_another_clock_moves_the_time_of_the_full_queue(story: Story) -> None:
+    story.run(300, 0, busy=5)
+    story.run(3, 999)
+    story.state = taken_over(story.state, 60.0, story.now + 60)
+    story.now += 60
+    assert "full for" not in reason(story.run(5, 999))
+    assert "full for" in reason(story.run(5, 999))
+
+
+def test_tasks_that_workers_hold_until_they_are_due_fill_no_queue(story: Story) -> None:
+    """2,000 are due in 50 s, and the workers have them already."""
+    for _ in range(330):
+        story.now += 1
+        due = ((story.now + 50, 2000),)
+        queue = QueueReading("email", 0, unacked=2005, eta_held=2000, consumers=1, due=due)
+        story.state, decision = decide(
+            story.subject, story.state, Observation(story.now, (queue,)), story.now
+        )
+    assert "no more arrives" in reason(decision)
 
 
 def test_what_is_not_due_fills_no_queue(story: Story) -> None:
