@@ -8,7 +8,7 @@ import pytest
 from scaler.core.backlog import Backlog
 from scaler.core.behavior import History
 from scaler.core.decide import WorkerClass
-from scaler.core.load import HEARD_SECONDS, OVERDUE_SECONDS, Load, load_of
+from scaler.core.load import HEARD_SECONDS, Load, load_of
 from scaler.core.measure import Picture, look
 from scaler.core.observation import Observation, QueueReading, WorkerReport
 from scaler.core.progress import Progress
@@ -48,7 +48,8 @@ def seen(
         (47.0, 2, 0, ((HEARD_SECONDS, 1),)),
         (65.0, 1, 0, ((20.0, 2),)),
         (200.0, 1, 0, ((LEAD, 2),)),
-        (LEAD + OVERDUE_SECONDS + 1, 1, 0, ()),
+        (LEAD + 299, 1, 0, ((LEAD, 2),)),
+        (LEAD + 301, 1, 0, ()),
         (65.0, 3, 0, ()),
         (65.0, None, 0, ()),
         (65.0, 0, 3, ()),
@@ -60,6 +61,7 @@ def seen(
         "one of the two is heard",
         "as late again as it is",
         "a start away at most",
+        "is expected for five minutes",
         "no longer expected",
         "all are heard",
         "nothing tells who listens",
