@@ -29,8 +29,6 @@ FAST_RANK = 2
 DUMP_BUCKETS = 3
 #: Standard deviations of one bucket by which the fast view must exceed the slow one.
 CONTROL_LIMIT = 2.5
-#: The view of a flow that is told from a dump, and larger than before.
-RISING = "last 30 s, rising"
 #: Longer without a reading, and the difference says nothing about a rate any more.
 GAP_SECONDS = 15.0
 #: Spans of the view of a rate that has fallen, seconds: the shortest that shows it beyond chance.
@@ -183,7 +181,7 @@ def rate(memory: Arrivals, waiting: float, service_time: float) -> Rate:
     slow, fast = slow_rate(memory, waiting, service_time), fast_rate(memory, service_time)
     # Chance is as large as all that arrives makes it, whether it waits or not.
     if fast > slow + CONTROL_LIMIT * _noise(_usual(memory, service_time)):
-        return Rate(fast, RISING)
+        return Rate(fast, "last 30 s, rising")
     return _fallen(memory, slow, service_time) or Rate(slow, "last 5 min")
 
 

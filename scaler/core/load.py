@@ -69,12 +69,10 @@ def load_of(state: WorkerState, picture: Picture, observation: Observation, curr
     surge_rate, surge_peak = arrivals.surge_rates(state.arrivals, picture.service_time)
     coming_rate, sure_rate = arrivals.coming_rates(state.arrivals, picture.service_time)
     waiting, progress = float(picture.backlog.waiting[1]), state.progress
-    rate = arrivals.rate(state.arrivals, waiting, picture.service_time)
-    fast_rate = arrivals.fast_rate(state.arrivals, picture.service_time)
     return Load(
         backlog=picture.backlog,
-        rate=rate,
-        fast_rate=fast_rate,
+        rate=arrivals.rate(state.arrivals, waiting, picture.service_time),
+        fast_rate=arrivals.fast_rate(state.arrivals, picture.service_time),
         queues=observation.queues,
         pods=current,
         service_time=picture.service_time,

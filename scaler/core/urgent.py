@@ -54,16 +54,16 @@ def fill(worker: WorkerPolicy, load: Load) -> Term:
     level, place = FULL_SHARE * limit, f"{fullest.name} holds {fullest.ready} of {limit}"
     # Pods that can't start for the time being don't help.
     soon = tuple((seconds, pods) for seconds, pods in load.starting if seconds < load.lead_time)
-    # Workers hold what falls due soon; it doesn't go back to the queue.
+    unseen = load.backlog.busy is None
     queue = replace(
         queue_of(worker, load, load.fast_rate),
+        # Workers hold what falls due soon; it doesn't go back to the queue.
         rate=load.fast_rate,
         waiting=float(fullest.ready),
-        starting=soon,
-    )
-    if load.backlog.busy is None:
         # Where running tasks can't be seen, the rate is the queue's growth already.
-        queue = replace(queue, working=0, starting=())
+        working=0 if unseen else load.working,
+        starting=() if unseen else soon,
+    )
     able = queue.pods * queue.pace
     # What pods can still prevent can't wait until a flow is told from a dump; what they can't, can. So can a
     # queue that is as good as empty: 42 tasks in 7 s are no sign of 500.
@@ -78,7 +78,7 @@ def fill(worker: WorkerPolicy, load: Load) -> Term:
         pods = load.working + starting
         return Term("fill", None, f"{place}; no more arrives than {pods} pods can do{words}")
     horizon = load.lead_time + FILL_MARGIN_SECONDS
-    seen = f"grows by {queue.rate:.4g}/s" if load.backlog.busy is None else f"{queue.rate:.4g}/s arrive"
+    seen = f"grows by {queue.rate:.4g}/s" if unseen else f"{queue.rate:.4g}/s arrive"
     outlook = f"{place}, {seen}: {FULL_SHARE:.0%} full in {format_duration(round(left, 1))}"
     if left >= horizon:
         return Term("fill", None, f"{outlook}, later than new pods start ({format_duration(horizon)})")
@@ -100,5 +100,5 @@ def _refusing(load: Load) -> QueueReading | None:
         return None
     fallen = load.full_ready - queue.ready
     # Where running tasks can't be seen, a queue that hasn't fallen at all is refilled.
-    done = 1.0 if busy is None else busy / load.service_time * load.full
+    done = 0.0 if busy is None else busy / load.service_time * load.full
     return queue if fallen <= (1 - REFILLED_SHARE) * done else None

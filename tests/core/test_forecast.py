@@ -18,6 +18,8 @@ from scaler.core.state import WorkerState
 
 Build = Callable[..., WorkerClass]
 T0 = 1_800_000_000.0
+#: Seconds from an order to a pod that works.
+STARTUP = 45
 
 
 @dataclass
@@ -26,24 +28,20 @@ class Play:
 
     subject: WorkerClass
     arrivals: Callable[[int], float]
-    #: Tasks per second that a pod really does, and when a pod works that was ordered now.
+    #: Tasks per second that a pod really does.
     pace: float = 10.0
-    startup: int = 45
-    pods: int = 1
-    pace_later: tuple[int, float] = (10**9, 0.0)
     decisions: list[Decision] = field(default_factory=list)
     late: float = 0.0
 
     def run(self, seconds: int) -> "Play":
         state, queue = WorkerState(), deque[list[float]]()
-        starts, wait_objective = [-1000] * self.pods, self.subject.worker.objective.wait
+        starts, wait_objective = [-STARTUP], self.subject.worker.objective.wait
         held, ended = 0.0, 0.0
         for at in range(seconds):
             if (came := self.arrivals(at)) > 0:
                 queue.append([at, came])
             working = sum(at >= start for start in starts)
-            pace = self.pace_later[1] if at >= self.pace_later[0] else self.pace
-            left = room = working * pace
+            left = room = working * self.pace
             while queue and left > 0:
                 taken = min(queue[0][1], left)
                 self.late += taken * (at - queue[0][0] > wait_objective)
@@ -51,7 +49,7 @@ class Play:
                 queue[0][1] -= taken
                 if queue[0][1] <= 0:
                     queue.popleft()
-            busy = min(10 * working, round((room - left) / pace * 10) if room else 0)
+            busy = min(10 * working, round((room - left) / self.pace * 10) if room else 0)
             age = float(at - queue[0][0]) if queue else 0.0
             held, ended = held + busy, ended + room - left
             reading = QueueReading(
@@ -64,7 +62,7 @@ class Play:
                 holds=Holds(held, round(ended)),
             )
             state, decision = decide(self.subject, state, Observation(T0 + at, (reading,)), T0 + at)
-            starts = starts[: decision.desired] + [at + self.startup] * (decision.desired - len(starts))
+            starts = starts[: decision.desired] + [at + STARTUP] * (decision.desired - len(starts))
             self.decisions.append(decision)
         return self
 

@@ -36,8 +36,13 @@ class Story:
                 )
                 for number, (name, count) in enumerate(zip(("email", "api_calls"), left, strict=False))
             ]
-            self.last = Observation(self.now, tuple(queues))
-            self.state, decision = decide(self.subject, self.state, self.last, self.now)
+            decision = self.see(*queues)
+        return decision
+
+    def see(self, *queues: QueueReading, workers: tuple[WorkerReport, ...] | None = None) -> Decision:
+        """One reading at this moment."""
+        self.last = Observation(self.now, queues, workers=workers)
+        self.state, decision = decide(self.subject, self.state, self.last, self.now)
         return decision
 
     def age(self, seconds: int) -> Decision:
@@ -117,9 +122,7 @@ def test_a_full_queue_shows_by_its_level_where_running_tasks_cannot_be_seen(stor
     for second in range(330):
         story.now += 1
         queue = QueueReading("email", 0 if second < 300 else 1000, unacked=None, consumers=1)
-        story.state, decision = decide(
-            story.subject, story.state, Observation(story.now, (queue,)), story.now
-        )
+        decision = story.see(queue)
     assert "email holds 1000 of 1000 and has been full for" in reason(decision)
 
 
@@ -162,9 +165,7 @@ def test_tasks_that_workers_hold_until_they_are_due_fill_no_queue(story: Story) 
         story.now += 1
         due = ((story.now + 50, 2000),)
         queue = QueueReading("email", 0, unacked=2005, eta_held=2000, consumers=1, due=due)
-        story.state, decision = decide(
-            story.subject, story.state, Observation(story.now, (queue,)), story.now
-        )
+        decision = story.see(queue)
     assert "no more arrives" in reason(decision)
 
 
@@ -198,6 +199,5 @@ def test_slots_that_take_nothing_are_no_reason_for_more_of_them(story: Story) ->
         story.now += 1
         report = WorkerReport("w@1", story.now, 2.0, T0 - 90, active=0, processed=9, counted_at=story.now)
         queue = QueueReading("email", 999, unacked=10, consumers=1)
-        seen = Observation(story.now, (queue,), workers=(report,))
-        story.state, decision = decide(story.subject, story.state, seen, story.now)
+        decision = story.see(queue, workers=(report,))
     assert "full for" not in reason(decision)
